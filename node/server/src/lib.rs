@@ -17,7 +17,7 @@ pub mod config;
 mod cookies;
 mod http_server;
 mod logs;
-mod metrics;
+pub mod metrics;
 pub mod node;
 mod origin;
 pub mod pages;

@@ -56,7 +56,10 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
     let Ok(text) = std::str::from_utf8(&body) else {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Body is not UTF-8");
     };
-    let request = HttpRequest { browser: cookies::browser(&parts.headers), http2: false };
+    let request = HttpRequest {
+        browser: cookies::browser(&parts.headers),
+        http2: false,
+    };
     match endpoint
         .engine
         .http_request(request, text, endpoint.clock.now())

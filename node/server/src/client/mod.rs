@@ -8,8 +8,8 @@
 //! ```
 
 mod endpoint;
-mod ticket_body;
 mod long_polling;
+mod ticket_body;
 mod upgrade;
 mod websocket;
 

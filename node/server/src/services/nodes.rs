@@ -98,13 +98,16 @@ impl NodesService {
             return;
         };
         let users = self.directory.users();
-        let here = users.iter().filter(|user| self.directory.nodes_of(user).contains(&self.this)).count();
+        let here = users
+            .iter()
+            .filter(|user| self.directory.nodes_of(user).contains(&self.this))
+            .count();
         let load = NodeLoad {
             sessions: engine.session_count() as u64,
             users: here as u64,
             started: self.started,
         };
-        let load_changed = std::mem::replace(&mut self.told.lock().0, Some(load)) != Some(load);
+        let load_changed = self.told.lock().0.replace(load) != Some(load);
         if load_changed {
             self.nodes.update(load);
         }
