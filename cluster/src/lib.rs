@@ -1,1 +1,25 @@
-//! Skeleton.
+//! The cluster layer of a Halley node: who the siblings are, the links to them, which publications travel to whom.
+//!
+//! ```text
+//!  discovery ──addresses──▶ runtime ──events──▶ membership (pure) ──commands──▶ runtime
+//!                              │                                                  │
+//!                              ▼                                                  ▼
+//!  engine ──tap──▶ forwarding ──▶ link (dialler sends) ═══ mesh ═══▶ link (acceptor receives) ──▶ engine
+//! ```
+//!
+//! A link A→B is opened by A and carries A's frames to B; B answers on it only with pongs. Every pair of siblings has
+//! two links, one per direction. This crate knows nothing of HTTP and of client transports.
+
+mod clock;
+mod config;
+mod ids;
+mod random;
+mod secret;
+mod state;
+
+pub use clock::Clock;
+pub use config::{ClusterConfig, ConfigError, LinkLimits, MulticastConfig, Observed};
+pub use ids::{Incarnation, InvalidNodeName, Member, NodeId, NodeName};
+pub use random::RandomSource;
+pub use secret::{InvalidSecret, Secret};
+pub use state::{MembershipListener, SendError, StateChannel, StateHandler, StateSender};
