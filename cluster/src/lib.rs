@@ -13,6 +13,7 @@
 mod clock;
 mod config;
 mod ids;
+pub mod parts;
 mod random;
 mod secret;
 mod state;
