@@ -10,17 +10,23 @@
 //! A link A→B is opened by A and carries A's frames to B; B answers on it only with pongs. Every pair of siblings has
 //! two links, one per direction. This crate knows nothing of HTTP and of client transports.
 
+mod auth;
 mod clock;
 mod config;
 mod ids;
+mod membership;
 pub mod parts;
 mod random;
 mod secret;
+pub mod seti;
 mod state;
+mod wire;
 
 pub use clock::Clock;
 pub use config::{ClusterConfig, ConfigError, LinkLimits, MulticastConfig, Observed};
 pub use ids::{Incarnation, InvalidNodeName, Member, NodeId, NodeName};
+pub use membership::Conflict;
 pub use random::RandomSource;
 pub use secret::{InvalidSecret, Secret};
 pub use state::{MembershipListener, SendError, StateChannel, StateHandler, StateSender};
+pub use wire::Refusal;
