@@ -227,7 +227,10 @@ fn concurrent() {
     let last = nodes[0].1.local();
     assert_eq!(nodes[1].1.part(&node_name("a")), Some(last.clone()));
     let told = seen.told();
-    assert!(told.last().unwrap().ends_with(&format!("-> {last:?}")), "nothing after the last");
+    assert!(
+        told.last().unwrap().ends_with(&format!("-> {last:?}")),
+        "nothing after the last"
+    );
     for pair in told.windows(2) {
         let new = pair[0].split(" -> ").nth(1).unwrap();
         assert!(

@@ -7,14 +7,15 @@ use bytes::Bytes;
 use halley_bayeux::{Millis, SessionId, UserId};
 use smallvec::SmallVec;
 
+use super::few::Few;
 use super::user_set::{UserChange, UserSet};
 use crate::parts::{NetChanges, Outcome, Output, PartLimits, PartTooLarge, Parts, Send};
 use crate::{Incarnation, NodeId, NodeName};
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
-/// Nearly every user has one session on a node, and is on one node.
-type Few<T> = SmallVec<[T; 1]>;
+/// Nearly every session stands for one user, and nearly every user has one session on a node.
+type Ties<T> = SmallVec<[T; 1]>;
 
 /// Everything one node knows of users.
 #[derive(Debug)]
@@ -22,9 +23,9 @@ pub(super) struct Directory {
     this_node: NodeName,
     parts: Parts<UserSet>,
     /// The local sessions of each user that is present here.
-    sessions: Map<UserId, Few<SessionId>>,
+    sessions: Map<UserId, Ties<SessionId>>,
     /// The users that each associated session stands for.
-    users_of: Map<SessionId, Few<UserId>>,
+    users_of: Map<SessionId, Ties<UserId>>,
     /// The siblings on which each user is present. The names share their text with the replicas' sets.
     remote: Map<UserId, Few<NodeName>>,
     /// Net changes that the listeners have not been told.
@@ -35,7 +36,8 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn new(this_node: NodeName, incarnation: Incarnation, limits: PartLimits) -> Self {
-        let parts = Parts::new(incarnation, UserSet::default(), limits).expect("an empty set has no bytes");
+        let parts =
+            Parts::new(incarnation, UserSet::default(), limits).expect("an empty set has no bytes");
         Self {
             this_node,
             parts,
@@ -58,8 +60,15 @@ impl Directory {
             Some(sessions) if sessions.contains(&session) => return Ok(false),
             Some(sessions) => sessions.push(session),
             None => {
-                self.change(UserChange { user: user.clone(), present: true }, sends)?;
-                self.sessions.insert(user.clone(), Few::from_elem(session, 1));
+                self.change(
+                    UserChange {
+                        user: user.clone(),
+                        present: true,
+                    },
+                    sends,
+                )?;
+                self.sessions
+                    .insert(user.clone(), Ties::from_elem(session, 1));
             }
         }
         self.users_of.entry(session).or_default().push(user.clone());
@@ -67,9 +76,18 @@ impl Directory {
     }
 
     /// Unties a user from a local session. Returns false when it was not tied.
-    pub(super) fn disassociate(&mut self, user: &UserId, session: SessionId, sends: &mut Vec<Send>) -> bool {
-        let Some(users) = self.users_of.get_mut(&session) else { return false };
-        let Some(at) = users.iter().position(|tied| tied == user) else { return false };
+    pub(super) fn disassociate(
+        &mut self,
+        user: &UserId,
+        session: SessionId,
+        sends: &mut Vec<Send>,
+    ) -> bool {
+        let Some(users) = self.users_of.get_mut(&session) else {
+            return false;
+        };
+        let Some(at) = users.iter().position(|tied| tied == user) else {
+            return false;
+        };
         users.swap_remove(at);
         if users.is_empty() {
             self.users_of.remove(&session);
@@ -79,7 +97,11 @@ impl Directory {
     }
 
     /// Unties a user from all its local sessions and returns them.
-    pub(super) fn disassociate_all(&mut self, user: &UserId, sends: &mut Vec<Send>) -> Vec<SessionId> {
+    pub(super) fn disassociate_all(
+        &mut self,
+        user: &UserId,
+        sends: &mut Vec<Send>,
+    ) -> Vec<SessionId> {
         let sessions = self.local(user).to_vec();
         for session in &sessions {
             self.disassociate(user, *session, sends);
@@ -95,13 +117,21 @@ impl Directory {
     }
 
     fn untie(&mut self, user: &UserId, session: SessionId, sends: &mut Vec<Send>) {
-        let Some(sessions) = self.sessions.get_mut(user) else { return };
+        let Some(sessions) = self.sessions.get_mut(user) else {
+            return;
+        };
         sessions.retain(|tied| *tied != session);
         if !sessions.is_empty() {
             return;
         }
         self.sessions.remove(user);
-        let retracted = self.change(UserChange { user: user.clone(), present: false }, sends);
+        let retracted = self.change(
+            UserChange {
+                user: user.clone(),
+                present: false,
+            },
+            sends,
+        );
         debug_assert!(retracted.is_ok(), "a smaller part fits");
     }
 
@@ -113,7 +143,13 @@ impl Directory {
         self.event(sends, |parts, out| parts.left(node, out));
     }
 
-    pub(super) fn received(&mut self, from: &NodeId, bytes: Bytes, now: Millis, sends: &mut Vec<Send>) -> Outcome {
+    pub(super) fn received(
+        &mut self,
+        from: &NodeId,
+        bytes: Bytes,
+        now: Millis,
+        sends: &mut Vec<Send>,
+    ) -> Outcome {
         self.event(sends, |parts, out| parts.received(from, bytes, now, out))
     }
 
@@ -132,17 +168,24 @@ impl Directory {
 
     /// The siblings on which a user is present.
     pub(super) fn remote(&self, user: &UserId) -> impl Iterator<Item = NodeId> {
-        self.remote.get(user).into_iter().flatten().filter_map(|name| {
+        self.siblings(user).iter().filter_map(|name| {
             let incarnation = self.parts.replica(name)?.incarnation();
-            Some(NodeId { name: name.clone(), incarnation })
+            Some(NodeId {
+                name: name.clone(),
+                incarnation,
+            })
         })
+    }
+
+    fn siblings(&self, user: &UserId) -> &[NodeName] {
+        self.remote.get(user).map_or(&[], Few::as_slice)
     }
 
     pub(super) fn is_present_at(&self, user: &UserId, node: &NodeName) -> bool {
         if *node == self.this_node {
             self.sessions.contains_key(user)
         } else {
-            self.remote.get(user).is_some_and(|nodes| nodes.contains(node))
+            self.siblings(user).contains(node)
         }
     }
 
@@ -151,13 +194,21 @@ impl Directory {
     }
 
     pub(super) fn presence(&self, user: &UserId) -> Vec<NodeName> {
-        let here = self.sessions.contains_key(user).then(|| self.this_node.clone());
-        here.into_iter().chain(self.remote.get(user).into_iter().flatten().cloned()).collect()
+        let here = self
+            .sessions
+            .contains_key(user)
+            .then(|| self.this_node.clone());
+        here.into_iter()
+            .chain(self.siblings(user).iter().cloned())
+            .collect()
     }
 
     /// Every user once, local ones first.
     pub(super) fn users(&self) -> impl Iterator<Item = &UserId> {
-        let elsewhere = self.remote.keys().filter(|user| !self.sessions.contains_key(*user));
+        let elsewhere = self
+            .remote
+            .keys()
+            .filter(|user| !self.sessions.contains_key(*user));
         self.sessions.keys().chain(elsewhere)
     }
 
@@ -211,13 +262,19 @@ impl Directory {
     }
 
     fn index(&mut self, user: &UserId, node: &NodeName, present: bool) {
-        if present {
-            self.remote.entry(user.clone()).or_default().push(node.clone());
-        } else if let Some(nodes) = self.remote.get_mut(user) {
-            nodes.retain(|name| name != node);
-            if nodes.is_empty() {
-                self.remote.remove(user);
-            }
+        // The name is kept as it was when it stays: one text per user.
+        let (user, nodes) = match self.remote.remove_entry(user) {
+            Some((user, nodes)) => (user, Some(nodes)),
+            None => (user.clone(), None),
+        };
+        let nodes = match (nodes, present) {
+            (Some(nodes), true) => Some(nodes.with(node.clone())),
+            (Some(nodes), false) => nodes.without(node),
+            (None, true) => Some(Few::One(node.clone())),
+            (None, false) => None,
+        };
+        if let Some(nodes) = nodes {
+            self.remote.insert(user, nodes);
         }
     }
 

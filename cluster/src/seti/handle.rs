@@ -5,7 +5,9 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use halley_bayeux::{EndReason, Engine, Millis, Publication, Session, SessionId, SessionListener, UserId};
+use halley_bayeux::{
+    EndReason, Engine, Millis, Publication, Session, SessionId, SessionListener, UserId,
+};
 use parking_lot::RwLock;
 use tracing::{debug, warn};
 
@@ -69,12 +71,20 @@ pub enum AssociateError {
 impl Seti {
     /// The bounds that Seti uses unless told otherwise: 64 MiB are about three million users on one node.
     pub fn default_limits() -> PartLimits {
-        PartLimits { part_bytes_max: 64 << 20, ..PartLimits::default() }
+        PartLimits {
+            part_bytes_max: 64 << 20,
+            ..PartLimits::default()
+        }
     }
 
     /// The directory of `engine`'s users, announced through `sender`. From now on sessions with a user are associated
     /// when they are added and disassociated when they are removed; to be made before the node serves.
-    pub fn new(engine: Arc<Engine>, sender: Arc<dyn StateSender>, clock: Clock, limits: PartLimits) -> Self {
+    pub fn new(
+        engine: Arc<Engine>,
+        sender: Arc<dyn StateSender>,
+        clock: Clock,
+        limits: PartLimits,
+    ) -> Self {
         let this = sender.this_node();
         let directory = Directory::new(this.name.clone(), this.incarnation, limits);
         let inner = Arc::new(Inner {
@@ -85,7 +95,9 @@ impl Seti {
             directory: RwLock::new(directory),
             listeners: ArcSwap::default(),
         });
-        inner.engine.add_session_listener(Arc::new(Sessions(Arc::downgrade(&inner))));
+        inner
+            .engine
+            .add_session_listener(Arc::new(Sessions(Arc::downgrade(&inner))));
         Self { inner }
     }
 
@@ -101,12 +113,14 @@ impl Seti {
     /// Unties a user from a session. Returns false when it was not tied.
     pub fn disassociate(&self, user: &UserId, session: &Session) -> bool {
         let session = *session.id();
-        self.inner.change(|directory, sends| directory.disassociate(user, session, sends))
+        self.inner
+            .change(|directory, sends| directory.disassociate(user, session, sends))
     }
 
     /// Unties a user from all its sessions on this node and returns them.
     pub fn disassociate_all(&self, user: &UserId) -> Vec<SessionId> {
-        self.inner.change(|directory, sends| directory.disassociate_all(user, sends))
+        self.inner
+            .change(|directory, sends| directory.disassociate_all(user, sends))
     }
 
     /// Every user that is present anywhere, once, in no order.
@@ -138,13 +152,20 @@ impl Seti {
     /// An unknown user gets nothing, and nothing is sent on a guess.
     pub fn send(&self, user: &UserId, publication: &Arc<Publication>) -> SendOutcome {
         let nodes: Vec<_> = self.inner.directory.read().remote(user).collect();
-        let mut outcome = SendOutcome { local: self.inner.deliver(user, publication), ..SendOutcome::default() };
+        let mut outcome = SendOutcome {
+            local: self.inner.deliver(user, publication),
+            ..SendOutcome::default()
+        };
         if nodes.is_empty() {
             return outcome;
         }
         let frame = message::encode(user, publication);
         for node in nodes {
-            match self.inner.sender.send_state(&node, StateChannel::SETI_MESSAGES, frame.clone()) {
+            match self
+                .inner
+                .sender
+                .send_state(&node, StateChannel::SETI_MESSAGES, frame.clone())
+            {
                 Ok(()) => outcome.nodes.push(node.name),
                 Err(error) => {
                     debug!(%node, %error, "message to a user not queued");
@@ -174,16 +195,20 @@ impl Seti {
 impl StateHandler for Seti {
     fn joined(&self, member: &Member) {
         let now = self.inner.now();
-        self.inner.change(|directory, sends| directory.joined(&member.id(), now, sends));
+        self.inner
+            .change(|directory, sends| directory.joined(&member.id(), now, sends));
     }
 
     fn left(&self, member: &Member) {
-        self.inner.change(|directory, sends| directory.left(&member.id(), sends));
+        self.inner
+            .change(|directory, sends| directory.left(&member.id(), sends));
     }
 
     fn received(&self, from: &Member, body: Bytes) {
         let now = self.inner.now();
-        let outcome = self.inner.change(|directory, sends| directory.received(&from.id(), body, now, sends));
+        let outcome = self
+            .inner
+            .change(|directory, sends| directory.received(&from.id(), body, now, sends));
         if outcome == Outcome::Malformed {
             warn!(from = %from.name, "malformed directory frame");
         }
@@ -191,17 +216,21 @@ impl StateHandler for Seti {
 
     fn tick(&self) {
         let now = self.inner.now();
-        self.inner.change(|directory, sends| directory.tick(now, sends));
+        self.inner
+            .change(|directory, sends| directory.tick(now, sends));
     }
 
     fn restarted(&self, this_node: &Member) {
-        self.inner.change(|directory, sends| directory.restarted(this_node.incarnation, sends));
+        self.inner
+            .change(|directory, sends| directory.restarted(this_node.incarnation, sends));
     }
 }
 
 impl fmt::Debug for Seti {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seti").field("this_node", &self.inner.this_node).finish_non_exhaustive()
+        f.debug_struct("Seti")
+            .field("this_node", &self.inner.this_node)
+            .finish_non_exhaustive()
     }
 }
 
@@ -221,9 +250,13 @@ impl Inner {
     }
 
     fn deliver(&self, user: &UserId, publication: &Arc<Publication>) -> usize {
-        let sessions = smallvec::SmallVec::<[SessionId; 4]>::from_slice(self.directory.read().local(user));
+        let sessions =
+            smallvec::SmallVec::<[SessionId; 4]>::from_slice(self.directory.read().local(user));
         let now = self.now();
-        sessions.iter().filter(|session| self.engine.deliver(session, publication, now)).count()
+        sessions
+            .iter()
+            .filter(|session| self.engine.deliver(session, publication, now))
+            .count()
     }
 
     /// Changes the directory, queues the frames in the order of the changes, and tells the listeners.
@@ -257,7 +290,9 @@ impl Inner {
         loop {
             let (user, node, present) = {
                 let mut directory = self.directory.write();
-                let Some(((user, node), _)) = directory.waiting().take() else { break };
+                let Some(((user, node), _)) = directory.waiting().take() else {
+                    break;
+                };
                 let present = directory.is_present_at(&user, &node);
                 (user, node, present)
             };
@@ -287,14 +322,20 @@ struct Sessions(Weak<Inner>);
 
 impl SessionListener for Sessions {
     fn added(&self, session: &Arc<Session>) {
-        let (Some(inner), Some(user)) = (self.0.upgrade(), session.user()) else { return };
-        if let Err(error) = inner.associate(user, session.id()) {
-            warn!(%user, %error, "user not associated");
+        let (Some(inner), Some(user)) = (self.0.upgrade(), session.user()) else {
+            return;
+        };
+        match inner.associate(user, session.id()) {
+            // It may end while it is announced.
+            Ok(_) | Err(AssociateError::SessionEnded) => {}
+            Err(error) => warn!(%user, %error, "user not associated"),
         }
     }
 
     fn removed(&self, session: &Arc<Session>, _reason: EndReason) {
-        let Some(inner) = self.0.upgrade() else { return };
+        let Some(inner) = self.0.upgrade() else {
+            return;
+        };
         let session = *session.id();
         inner.change(|directory, sends| directory.session_removed(session, sends));
     }

@@ -15,7 +15,11 @@ const MALFORMED: Malformed = Malformed("message to a user");
 
 /// The message as bytes.
 pub(super) fn encode(user: &UserId, publication: &Publication) -> Bytes {
-    let (user, channel, object) = (user.as_str(), publication.channel().as_str(), publication.object());
+    let (user, channel, object) = (
+        user.as_str(),
+        publication.channel().as_str(),
+        publication.object(),
+    );
     let mut out = BytesMut::with_capacity(4 + user.len() + channel.len() + object.len());
     for text in [user, channel] {
         // A user has at most 256 bytes, a channel at most 1024.
@@ -38,6 +42,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(UserId, Arc<Publication>), Malform
 
 fn text(bytes: &[u8]) -> Result<(&str, &[u8]), Malformed> {
     let (length, rest) = bytes.split_first_chunk::<2>().ok_or(MALFORMED)?;
-    let (text, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or(MALFORMED)?;
+    let (text, rest) = rest
+        .split_at_checked(usize::from(u16::from_le_bytes(*length)))
+        .ok_or(MALFORMED)?;
     Ok((std::str::from_utf8(text).map_err(|_| MALFORMED)?, rest))
 }

@@ -16,6 +16,7 @@
 //! for users that are not present.
 
 mod directory;
+mod few;
 mod handle;
 mod listener;
 mod message;

@@ -75,11 +75,17 @@ impl PartState for UserSet {
         let mut set = Self::default();
         while let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() {
             let length = usize::from(u16::from_le_bytes(*length));
-            let Some((user, rest)) = rest.split_at_checked(length) else { return Err(MALFORMED) };
+            let Some((user, rest)) = rest.split_at_checked(length) else {
+                return Err(MALFORMED);
+            };
             set.insert(user_id(user)?);
             bytes = rest;
         }
-        if bytes.is_empty() { Ok(set) } else { Err(MALFORMED) }
+        if bytes.is_empty() {
+            Ok(set)
+        } else {
+            Err(MALFORMED)
+        }
     }
 
     fn encode_delta(delta: &UserChange) -> Bytes {
@@ -92,7 +98,10 @@ impl PartState for UserSet {
 
     fn decode_delta(bytes: &[u8]) -> Result<UserChange, Malformed> {
         match bytes.split_first() {
-            Some((present @ (0 | 1), user)) => Ok(UserChange { user: user_id(user)?, present: *present == 1 }),
+            Some((present @ (0 | 1), user)) => Ok(UserChange {
+                user: user_id(user)?,
+                present: *present == 1,
+            }),
             _ => Err(MALFORMED),
         }
     }
@@ -123,10 +132,17 @@ impl PartState for UserSet {
     }
 
     fn differences(before: Option<&Self>, after: Option<&Self>, changes: &mut Vec<UserChange>) {
-        let missing_in = |set: Option<&Self>, user: &UserId| !set.is_some_and(|set| set.contains(user));
+        let missing_in =
+            |set: Option<&Self>, user: &UserId| !set.is_some_and(|set| set.contains(user));
         let mut add = |from: Option<&Self>, other: Option<&Self>, present| {
-            let users = from.into_iter().flat_map(|set| &set.users).filter(|user| missing_in(other, user));
-            changes.extend(users.map(|user| UserChange { user: user.clone(), present }));
+            let users = from
+                .into_iter()
+                .flat_map(|set| &set.users)
+                .filter(|user| missing_in(other, user));
+            changes.extend(users.map(|user| UserChange {
+                user: user.clone(),
+                present,
+            }));
         };
         add(before, after, false);
         add(after, before, true);

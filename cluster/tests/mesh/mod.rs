@@ -71,7 +71,12 @@ impl Mesh {
         })
     }
 
-    pub(crate) fn register(&self, name: &str, channel: StateChannel, handler: Arc<dyn StateHandler>) {
+    pub(crate) fn register(
+        &self,
+        name: &str,
+        channel: StateChannel,
+        handler: Arc<dyn StateHandler>,
+    ) {
         self.inner
             .lock()
             .node(name)

@@ -29,21 +29,43 @@ fn text_bytes(user: &UserId) -> usize {
 
 fn bytes_per_user(users: usize) -> usize {
     let mut directory = Directory::new(name("a"), Incarnation(1), Seti::default_limits());
-    let sibling = NodeId { name: name("b"), incarnation: Incarnation(2) };
+    let sibling = NodeId {
+        name: name("b"),
+        incarnation: Incarnation(2),
+    };
     directory.joined(&sibling, Millis(0), &mut Vec::new());
-    let mut own = OwnPart::new(sibling.incarnation, UserSet::default(), Seti::default_limits()).unwrap();
+    let mut own = OwnPart::new(
+        sibling.incarnation,
+        UserSet::default(),
+        Seti::default_limits(),
+    )
+    .unwrap();
     let mut text = 0;
     let mut frames = vec![own.current()];
     own.push(&name("a"), Millis(0), &mut |frame| frames.push(frame));
     for user in 0..users {
         let user = UserId::new(&format!("user-{user:08}@example.com")).unwrap();
         text += text_bytes(&user);
-        frames.push(own.change(UserChange { user, present: true }, &mut Vec::new()).unwrap());
+        frames.push(
+            own.change(
+                UserChange {
+                    user,
+                    present: true,
+                },
+                &mut Vec::new(),
+            )
+            .unwrap(),
+        );
     }
     for frame in frames {
         directory.received(&sibling, frame.encode(), Millis(0), &mut Vec::new());
     }
-    let set = directory.parts().replica(&sibling.name).unwrap().state().unwrap();
+    let set = directory
+        .parts()
+        .replica(&sibling.name)
+        .unwrap()
+        .state()
+        .unwrap();
     assert_eq!(set.len(), users);
     let set = table_bytes(set.capacity(), size_of::<UserId>());
     let index = table_bytes(directory.remote_capacity(), Directory::REMOTE_ENTRY_BYTES);
@@ -62,16 +84,36 @@ fn a_remote_user_takes_at_most_200_bytes() {
 #[test]
 fn the_index_shares_the_text_with_the_set() {
     let mut directory = Directory::new(name("a"), Incarnation(1), Seti::default_limits());
-    let sibling = NodeId { name: name("b"), incarnation: Incarnation(2) };
+    let sibling = NodeId {
+        name: name("b"),
+        incarnation: Incarnation(2),
+    };
     directory.joined(&sibling, Millis(0), &mut Vec::new());
     let mut set = UserSet::default();
     let user = UserId::new("alice").unwrap();
-    set.apply(UserChange { user, present: true }, &mut Vec::new());
+    set.apply(
+        UserChange {
+            user,
+            present: true,
+        },
+        &mut Vec::new(),
+    );
     let (version, piece, pieces) = (1, 0, 1);
     let bytes: Bytes = set.encode();
-    let snapshot = PartFrame::Snapshot { incarnation: sibling.incarnation, version, piece, pieces, bytes };
+    let snapshot = PartFrame::Snapshot {
+        incarnation: sibling.incarnation,
+        version,
+        piece,
+        pieces,
+        bytes,
+    };
     directory.received(&sibling, snapshot.encode(), Millis(0), &mut Vec::new());
     let indexed = directory.users().next().unwrap().as_str().as_ptr();
-    let replica = directory.parts().replica(&sibling.name).unwrap().state().unwrap();
+    let replica = directory
+        .parts()
+        .replica(&sibling.name)
+        .unwrap()
+        .state()
+        .unwrap();
     assert_eq!(replica.users().next().unwrap().as_str().as_ptr(), indexed);
 }

@@ -12,7 +12,10 @@ fn a_message_keeps_user_channel_and_object() {
     let sent = Publication::new(&channel, Json::validate(r#"{"a":1.50}"#, 8).unwrap());
     let bytes = encode(&user, &sent);
     let (to, received) = decode(&bytes).unwrap();
-    assert_eq!((to, received.channel(), received.object()), (user, &channel, sent.object()));
+    assert_eq!(
+        (to, received.channel(), received.object()),
+        (user, &channel, sent.object())
+    );
     for len in 0..bytes.len() {
         assert!(decode(&bytes[..len]).is_err(), "{len}");
     }

@@ -17,10 +17,24 @@ const SESSIONS: usize = 3;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Associate { node: usize, user: usize, session: usize },
-    Disassociate { node: usize, user: usize, session: usize },
-    DisassociateAll { node: usize, user: usize },
-    SessionRemoved { node: usize, session: usize },
+    Associate {
+        node: usize,
+        user: usize,
+        session: usize,
+    },
+    Disassociate {
+        node: usize,
+        user: usize,
+        session: usize,
+    },
+    DisassociateAll {
+        node: usize,
+        user: usize,
+    },
+    SessionRemoved {
+        node: usize,
+        session: usize,
+    },
     Join(usize, usize),
     Cut(usize, usize),
     /// The process had been suspended: all its sessions end and it starts over.
@@ -68,8 +82,12 @@ struct Mesh {
 impl Mesh {
     fn new() -> Self {
         let nodes = (0..NODES).map(|node| {
-            let id = NodeId { name: NodeName::new(&format!("n{node}")).unwrap(), incarnation: Incarnation(node as u64) };
-            let mut directory = Directory::new(id.name.clone(), id.incarnation, Seti::default_limits());
+            let id = NodeId {
+                name: NodeName::new(&format!("n{node}")).unwrap(),
+                incarnation: Incarnation(node as u64),
+            };
+            let mut directory =
+                Directory::new(id.name.clone(), id.incarnation, Seti::default_limits());
             directory.listen();
             Node {
                 id,
@@ -82,13 +100,19 @@ impl Mesh {
             }
         });
         Self {
-            users: (0..USERS).map(|user| UserId::new(&format!("u{user}")).unwrap()).collect(),
+            users: (0..USERS)
+                .map(|user| UserId::new(&format!("u{user}")).unwrap())
+                .collect(),
             nodes: nodes.collect(),
             incarnations: NODES as u64,
         }
     }
 
-    fn event<R>(&mut self, at: usize, event: impl FnOnce(&mut Directory, &mut Vec<Send>) -> R) -> R {
+    fn event<R>(
+        &mut self,
+        at: usize,
+        event: impl FnOnce(&mut Directory, &mut Vec<Send>) -> R,
+    ) -> R {
         let mut sends = Vec::new();
         let result = event(&mut self.nodes[at].directory, &mut sends);
         let members = self.nodes[at].members.clone();
@@ -108,19 +132,35 @@ impl Mesh {
 
     fn run(&mut self, step: Step) {
         match step {
-            Step::Associate { node, user, session } => {
+            Step::Associate {
+                node,
+                user,
+                session,
+            } => {
                 let (id, name) = (self.nodes[node].sessions[session], self.users[user].clone());
-                let new = self.event(node, |directory, sends| directory.associate(&name, id, sends)).unwrap();
+                let new = self
+                    .event(node, |directory, sends| {
+                        directory.associate(&name, id, sends)
+                    })
+                    .unwrap();
                 assert_eq!(new, self.nodes[node].tied.insert((user, session)));
             }
-            Step::Disassociate { node, user, session } => {
+            Step::Disassociate {
+                node,
+                user,
+                session,
+            } => {
                 let (id, name) = (self.nodes[node].sessions[session], self.users[user].clone());
-                let was = self.event(node, |directory, sends| directory.disassociate(&name, id, sends));
+                let was = self.event(node, |directory, sends| {
+                    directory.disassociate(&name, id, sends)
+                });
                 assert_eq!(was, self.nodes[node].tied.remove(&(user, session)));
             }
             Step::DisassociateAll { node, user } => {
                 let name = self.users[user].clone();
-                let sessions = self.event(node, |directory, sends| directory.disassociate_all(&name, sends));
+                let sessions = self.event(node, |directory, sends| {
+                    directory.disassociate_all(&name, sends)
+                });
                 let tied = &mut self.nodes[node].tied;
                 let before = tied.len();
                 tied.retain(|(tied, _)| *tied != user);
@@ -128,7 +168,9 @@ impl Mesh {
             }
             Step::SessionRemoved { node, session } => {
                 let id = self.nodes[node].sessions[session];
-                self.event(node, |directory, sends| directory.session_removed(id, sends));
+                self.event(node, |directory, sends| {
+                    directory.session_removed(id, sends)
+                });
                 self.nodes[node].tied.retain(|(_, tied)| *tied != session);
             }
             Step::Join(a, b) => self.join(a, b),
@@ -151,7 +193,9 @@ impl Mesh {
         self.nodes[b].members.insert(a);
         for (at, other) in [(a, b), (b, a)] {
             let id = self.nodes[other].id.clone();
-            self.event(at, |directory, sends| directory.joined(&id, Millis(0), sends));
+            self.event(at, |directory, sends| {
+                directory.joined(&id, Millis(0), sends)
+            });
         }
     }
 
@@ -172,24 +216,34 @@ impl Mesh {
             self.cut(node, other);
         }
         for session in self.nodes[node].sessions.clone() {
-            self.event(node, |directory, sends| directory.session_removed(session, sends));
+            self.event(node, |directory, sends| {
+                directory.session_removed(session, sends)
+            });
         }
         self.nodes[node].tied.clear();
         self.incarnations += 1;
         let incarnation = Incarnation(self.incarnations);
         self.nodes[node].id.incarnation = incarnation;
-        self.event(node, |directory, sends| directory.restarted(incarnation, sends));
+        self.event(node, |directory, sends| {
+            directory.restarted(incarnation, sends)
+        });
     }
 
     fn deliver(&mut self, from: usize, to: usize) -> bool {
-        let Some(bytes) = self.nodes[to].inbox[from].pop_front() else { return false };
+        let Some(bytes) = self.nodes[to].inbox[from].pop_front() else {
+            return false;
+        };
         let id = self.nodes[from].id.clone();
-        self.event(to, |directory, sends| directory.received(&id, bytes, Millis(0), sends));
+        self.event(to, |directory, sends| {
+            directory.received(&id, bytes, Millis(0), sends)
+        });
         true
     }
 
     fn tell(&mut self, node: usize) {
-        let Node { directory, told, .. } = &mut self.nodes[node];
+        let Node {
+            directory, told, ..
+        } = &mut self.nodes[node];
         while let Some(((user, at), before)) = directory.waiting().take() {
             let present = directory.is_present_at(&user, &at);
             assert_ne!(before, present, "a net change");
@@ -210,7 +264,10 @@ impl Mesh {
     fn check_local(&self) {
         for (index, node) in self.nodes.iter().enumerate() {
             for (user, name) in self.users.iter().enumerate() {
-                assert_eq!(node.directory.is_present_at(name, &node.id.name), self.present(index, user));
+                assert_eq!(
+                    node.directory.is_present_at(name, &node.id.name),
+                    self.present(index, user)
+                );
             }
         }
     }
@@ -221,8 +278,15 @@ impl Mesh {
                 self.join(a, b);
             }
         }
-        let pairs: Vec<_> = (0..NODES).flat_map(|from| (0..NODES).map(move |to| (from, to))).collect();
-        while pairs.iter().filter(|(from, to)| self.deliver(*from, *to)).count() > 0 {}
+        let pairs: Vec<_> = (0..NODES)
+            .flat_map(|from| (0..NODES).map(move |to| (from, to)))
+            .collect();
+        while pairs
+            .iter()
+            .filter(|(from, to)| self.deliver(*from, *to))
+            .count()
+            > 0
+        {}
         for node in 0..NODES {
             self.tell(node);
         }
@@ -233,17 +297,26 @@ impl Mesh {
             let mut everybody = BTreeSet::new();
             for (user, name) in self.users.iter().enumerate() {
                 let nodes = (0..NODES).filter(|other| self.present(*other, user));
-                let expected: BTreeSet<_> = nodes.map(|other| self.nodes[other].id.name.clone()).collect();
+                let expected: BTreeSet<_> = nodes
+                    .map(|other| self.nodes[other].id.name.clone())
+                    .collect();
                 let presence = node.directory.presence(name);
                 assert_eq!(presence.len(), expected.len(), "each node once");
-                assert_eq!(presence.into_iter().collect::<BTreeSet<_>>(), expected, "{index} about {name}");
+                assert_eq!(
+                    presence.into_iter().collect::<BTreeSet<_>>(),
+                    expected,
+                    "{index} about {name}"
+                );
                 assert_eq!(node.directory.is_present(name), !expected.is_empty());
                 everybody.extend(expected.into_iter().map(|at| (name.clone(), at)));
             }
             let users: Vec<_> = node.directory.users().cloned().collect();
             let distinct: BTreeSet<_> = everybody.iter().map(|(user, _)| user.clone()).collect();
             assert_eq!(users.len(), distinct.len(), "every user once");
-            assert_eq!(node.told, everybody, "what the listener of {index} was told");
+            assert_eq!(
+                node.told, everybody,
+                "what the listener of {index} was told"
+            );
         }
     }
 }

@@ -7,7 +7,10 @@ use crate::parts::PartState;
 use crate::seti::user_set::{UserChange, UserSet};
 
 fn change(user: &str, present: bool) -> UserChange {
-    UserChange { user: UserId::new(user).unwrap(), present }
+    UserChange {
+        user: UserId::new(user).unwrap(),
+        present,
+    }
 }
 
 fn set(users: &[&str]) -> UserSet {
@@ -27,7 +30,11 @@ fn sorted(set: &UserSet) -> Vec<String> {
 #[test]
 fn a_replacement_tells_only_the_difference() {
     let mut changes = Vec::new();
-    UserSet::differences(Some(&set(&["alice", "bob"])), Some(&set(&["bob", "carol"])), &mut changes);
+    UserSet::differences(
+        Some(&set(&["alice", "bob"])),
+        Some(&set(&["bob", "carol"])),
+        &mut changes,
+    );
     assert_eq!(changes, [change("alice", false), change("carol", true)]);
 }
 
@@ -42,7 +49,14 @@ fn applying_what_is_so_already_tells_nothing() {
 
 #[test]
 fn broken_bytes_are_refused() {
-    for bytes in [&b"\x05"[..], b"\x05\0alic", b"\0\0", b"\x01\0\n", b"\x01\0\xff", b"\x05\0alice\x01"] {
+    for bytes in [
+        &b"\x05"[..],
+        b"\x05\0alic",
+        b"\0\0",
+        b"\x01\0\n",
+        b"\x01\0\xff",
+        b"\x05\0alice\x01",
+    ] {
         assert!(UserSet::decode(bytes).is_err(), "{bytes:?}");
     }
     for bytes in [&b""[..], b"\x01", b"\x02alice", b"\x01\xff"] {
