@@ -1,5 +1,7 @@
 //! The user directory with real engines over an in-memory mesh. The first tests are CometD's rows for `Seti`, by its names.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod mesh;
 
 use std::sync::Arc;

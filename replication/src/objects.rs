@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use halley_bayeux::Millis;
-use halley_cluster::parts::Send;
+use halley_cluster::parts::Outgoing;
 use halley_cluster::{Clock, Member, NodeName, StateChannel, StateHandler, StateSender};
 use parking_lot::{Mutex, RwLock};
 use tracing::{debug, warn};
@@ -39,7 +39,7 @@ struct Inner {
 }
 
 /// An object whatever its type. What changed is told by [`tell`](AnyObject::tell), which is called with no lock held.
-pub(crate) trait AnyObject: std::marker::Send + Sync {
+pub(crate) trait AnyObject: Send + Sync {
     fn joined(&self, member: &Member, now: Millis);
     /// The member was there before the object.
     fn already_joined(&self, member: &Member, now: Millis);
@@ -93,15 +93,15 @@ impl Objects {
     }
 
     /// Queues the frames of the object called `name`, in order.
-    pub(crate) fn send(&self, name: &str, sends: Vec<Send>) {
+    pub(crate) fn send(&self, name: &str, sends: Vec<Outgoing>) {
         for send in sends {
             match send {
-                Send::All(frame) => {
+                Outgoing::All(frame) => {
                     self.inner
                         .sender
                         .broadcast_state(StateChannel::OBJECTS, named(name, &frame));
                 }
-                Send::To(node, frame) => {
+                Outgoing::To(node, frame) => {
                     // A sibling that could not be reached is reset or gone: it joins again and gets everything.
                     let sent = self.inner.sender.send_state(
                         &node,

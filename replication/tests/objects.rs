@@ -1,5 +1,7 @@
 //! Replicated objects over an in-memory mesh. The first tests are CometD's rows for `OortObject`, by its names.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 #[path = "../../cluster/tests/mesh/mod.rs"]
 mod mesh;
 

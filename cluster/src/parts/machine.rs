@@ -15,7 +15,7 @@ const GONE_MAX: usize = 4_096;
 
 /// A frame to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Send {
+pub enum Outgoing {
     /// To one sibling.
     To(NodeId, Bytes),
     /// To every member.
@@ -26,7 +26,7 @@ pub enum Send {
 /// for several events.
 pub struct Output<C> {
     /// Frames to send.
-    pub sends: Vec<Send>,
+    pub sends: Vec<Outgoing>,
     /// What changed in the part of a sibling.
     pub changes: Vec<(NodeName, C)>,
     /// What changed in the own part.
@@ -106,7 +106,7 @@ impl<S: PartState> Parts<S> {
     ) -> Result<(), PartTooLarge> {
         let frame = self.own.change(delta, &mut out.own_changes)?;
         if !self.siblings.is_empty() {
-            out.sends.push(Send::All(frame.encode()));
+            out.sends.push(Outgoing::All(frame.encode()));
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl<S: PartState> Parts<S> {
             && replica.state().is_none()
         {
             out.sends
-                .push(Send::To(node.clone(), replica.pull(now).encode()));
+                .push(Outgoing::To(node.clone(), replica.pull(now).encode()));
         }
     }
 
@@ -192,7 +192,7 @@ impl<S: PartState> Parts<S> {
                 let sends = &mut out.sends;
                 self.own
                     .pulled(&from.name, incarnation, version, piece, now, &mut |frame| {
-                        sends.push(Send::To(from.clone(), frame.encode()));
+                        sends.push(Outgoing::To(from.clone(), frame.encode()));
                     });
                 Outcome::Applied
             }
@@ -205,7 +205,7 @@ impl<S: PartState> Parts<S> {
                         .map(|change| (from.name.clone(), change)),
                 );
                 out.sends
-                    .extend(pull.map(|pull| Send::To(from.clone(), pull.encode())));
+                    .extend(pull.map(|pull| Outgoing::To(from.clone(), pull.encode())));
                 outcome
             }
         }
@@ -221,13 +221,13 @@ impl<S: PartState> Parts<S> {
                     name: name.clone(),
                     incarnation: replica.incarnation(),
                 };
-                out.sends.push(Send::To(node, pull.encode()));
+                out.sends.push(Outgoing::To(node, pull.encode()));
             }
         }
         if now >= self.announce_at {
             self.announce_at = now.after(self.limits.announce_interval_ms);
             if !self.siblings.is_empty() {
-                out.sends.push(Send::All(self.own.current().encode()));
+                out.sends.push(Outgoing::All(self.own.current().encode()));
             }
         }
     }
@@ -245,7 +245,7 @@ impl<S: PartState> Parts<S> {
     fn push(&mut self, node: &NodeId, now: Millis, out: &mut Output<S::Change>) {
         let sends = &mut out.sends;
         self.own.push(&node.name, now, &mut |frame| {
-            sends.push(Send::To(node.clone(), frame.encode()))
+            sends.push(Outgoing::To(node.clone(), frame.encode()))
         });
     }
 }

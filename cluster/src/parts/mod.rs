@@ -36,7 +36,7 @@ mod state;
 
 pub use frame::PartFrame;
 pub use limits::PartLimits;
-pub use machine::{Output, Parts, Send};
+pub use machine::{Outgoing, Output, Parts};
 pub use net_changes::NetChanges;
 pub use own::{OwnPart, PartTooLarge};
 pub use replica::{Outcome, Replica};

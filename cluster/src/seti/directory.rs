@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::few::Few;
 use super::user_set::{UserChange, UserSet};
-use crate::parts::{NetChanges, Outcome, Output, PartLimits, PartTooLarge, Parts, Send};
+use crate::parts::{NetChanges, Outcome, Outgoing, Output, PartLimits, PartTooLarge, Parts};
 use crate::{Incarnation, NodeId, NodeName};
 
 type Map<K, V> = HashMap<K, V, RandomState>;
@@ -54,7 +54,7 @@ impl Directory {
         &mut self,
         user: &UserId,
         session: SessionId,
-        sends: &mut Vec<Send>,
+        sends: &mut Vec<Outgoing>,
     ) -> Result<bool, PartTooLarge> {
         match self.sessions.get_mut(user) {
             Some(sessions) if sessions.contains(&session) => return Ok(false),
@@ -80,7 +80,7 @@ impl Directory {
         &mut self,
         user: &UserId,
         session: SessionId,
-        sends: &mut Vec<Send>,
+        sends: &mut Vec<Outgoing>,
     ) -> bool {
         let Some(users) = self.users_of.get_mut(&session) else {
             return false;
@@ -100,7 +100,7 @@ impl Directory {
     pub(super) fn disassociate_all(
         &mut self,
         user: &UserId,
-        sends: &mut Vec<Send>,
+        sends: &mut Vec<Outgoing>,
     ) -> Vec<SessionId> {
         let sessions = self.local(user).to_vec();
         for session in &sessions {
@@ -110,13 +110,13 @@ impl Directory {
     }
 
     /// A session is gone: every user it stood for is untied.
-    pub(super) fn session_removed(&mut self, session: SessionId, sends: &mut Vec<Send>) {
+    pub(super) fn session_removed(&mut self, session: SessionId, sends: &mut Vec<Outgoing>) {
         for user in self.users_of.remove(&session).unwrap_or_default() {
             self.untie(&user, session, sends);
         }
     }
 
-    fn untie(&mut self, user: &UserId, session: SessionId, sends: &mut Vec<Send>) {
+    fn untie(&mut self, user: &UserId, session: SessionId, sends: &mut Vec<Outgoing>) {
         let Some(sessions) = self.sessions.get_mut(user) else {
             return;
         };
@@ -135,11 +135,11 @@ impl Directory {
         debug_assert!(retracted.is_ok(), "a smaller part fits");
     }
 
-    pub(super) fn joined(&mut self, node: &NodeId, now: Millis, sends: &mut Vec<Send>) {
+    pub(super) fn joined(&mut self, node: &NodeId, now: Millis, sends: &mut Vec<Outgoing>) {
         self.event(sends, |parts, out| parts.joined(node, now, out));
     }
 
-    pub(super) fn left(&mut self, node: &NodeId, sends: &mut Vec<Send>) {
+    pub(super) fn left(&mut self, node: &NodeId, sends: &mut Vec<Outgoing>) {
         self.event(sends, |parts, out| parts.left(node, out));
     }
 
@@ -148,16 +148,16 @@ impl Directory {
         from: &NodeId,
         bytes: Bytes,
         now: Millis,
-        sends: &mut Vec<Send>,
+        sends: &mut Vec<Outgoing>,
     ) -> Outcome {
         self.event(sends, |parts, out| parts.received(from, bytes, now, out))
     }
 
-    pub(super) fn tick(&mut self, now: Millis, sends: &mut Vec<Send>) {
+    pub(super) fn tick(&mut self, now: Millis, sends: &mut Vec<Outgoing>) {
         self.event(sends, |parts, out| parts.tick(now, out));
     }
 
-    pub(super) fn restarted(&mut self, incarnation: Incarnation, sends: &mut Vec<Send>) {
+    pub(super) fn restarted(&mut self, incarnation: Incarnation, sends: &mut Vec<Outgoing>) {
         self.event(sends, |parts, out| parts.restart(incarnation, out));
     }
 
@@ -239,13 +239,17 @@ impl Directory {
         self.remote.capacity()
     }
 
-    fn change(&mut self, change: UserChange, sends: &mut Vec<Send>) -> Result<(), PartTooLarge> {
+    fn change(
+        &mut self,
+        change: UserChange,
+        sends: &mut Vec<Outgoing>,
+    ) -> Result<(), PartTooLarge> {
         self.event(sends, |parts, out| parts.change(change, out))
     }
 
     fn event<R>(
         &mut self,
-        sends: &mut Vec<Send>,
+        sends: &mut Vec<Outgoing>,
         event: impl FnOnce(&mut Parts<UserSet>, &mut Output<UserChange>) -> R,
     ) -> R {
         let mut out = Output::default();

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::directory::Directory;
 use super::{PresenceListener, message};
-use crate::parts::{Outcome, PartLimits, PartTooLarge, Send};
+use crate::parts::{Outcome, Outgoing, PartLimits, PartTooLarge};
 use crate::{Clock, Member, NodeName, StateChannel, StateHandler, StateSender};
 
 /// The user directory of one node. Cheap to clone.
@@ -260,16 +260,16 @@ impl Inner {
     }
 
     /// Changes the directory, queues the frames in the order of the changes, and tells the listeners.
-    fn change<R>(&self, change: impl FnOnce(&mut Directory, &mut Vec<Send>) -> R) -> R {
+    fn change<R>(&self, change: impl FnOnce(&mut Directory, &mut Vec<Outgoing>) -> R) -> R {
         let mut sends = Vec::new();
         let mut directory = self.directory.write();
         let result = change(&mut directory, &mut sends);
         for send in sends {
             match send {
-                Send::All(body) => {
+                Outgoing::All(body) => {
                     self.sender.broadcast_state(StateChannel::SETI, body);
                 }
-                Send::To(node, body) => {
+                Outgoing::To(node, body) => {
                     // A sibling that could not be reached is reset or gone: it joins again and gets everything.
                     if let Err(error) = self.sender.send_state(&node, StateChannel::SETI, body) {
                         debug!(%node, %error, "directory frame not queued");

@@ -1,6 +1,7 @@
 //! Nodes that exchange state in memory: what a `StateSender` and whoever calls the `StateHandler`s owe, without links.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test double")]
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;

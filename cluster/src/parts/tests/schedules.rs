@@ -7,7 +7,7 @@ use halley_bayeux::Millis;
 use proptest::prelude::*;
 
 use super::log_state::{Log, LogChange};
-use crate::parts::{Output, PartLimits, Parts, Send};
+use crate::parts::{Outgoing, Output, PartLimits, Parts};
 use crate::{Incarnation, NodeId, NodeName};
 
 const NODES: usize = 3;
@@ -123,7 +123,7 @@ impl Mesh {
         for send in out.sends {
             match send {
                 // As the links do: what is meant for an earlier life of the sibling is not sent.
-                Send::To(to, bytes) => {
+                Outgoing::To(to, bytes) => {
                     let to_index = self.index(&to.name);
                     if self.id(to_index) == to {
                         self.frames
@@ -132,7 +132,7 @@ impl Mesh {
                             .push((from.clone(), bytes));
                     }
                 }
-                Send::All(bytes) => {
+                Outgoing::All(bytes) => {
                     let members: Vec<_> = self.nodes[at]
                         .parts
                         .replicas()

@@ -5,7 +5,8 @@ use halley_bayeux::Millis;
 
 use super::log_state::Log;
 use crate::parts::{
-    Malformed, Outcome, Output, OwnPart, PartFrame, PartLimits, PartTooLarge, Parts, Replica, Send,
+    Malformed, Outcome, Outgoing, Output, OwnPart, PartFrame, PartLimits, PartTooLarge, Parts,
+    Replica,
 };
 use crate::{Incarnation, NodeId, NodeName};
 
@@ -467,7 +468,7 @@ fn the_own_part_is_pushed_on_joined_and_again_after_a_restart_at_version_0() {
         .sends
         .iter()
         .map(|send| {
-            let Send::To(to, bytes) = send else {
+            let Outgoing::To(to, bytes) = send else {
                 panic!("{send:?}")
             };
             assert_eq!(to, &node("b", 9));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use halley_bayeux::{Millis, SessionId, UserId};
 use proptest::prelude::*;
 
-use crate::parts::Send;
+use crate::parts::Outgoing;
 use crate::seti::Seti;
 use crate::seti::directory::Directory;
 use crate::{Incarnation, NodeId, NodeName};
@@ -111,7 +111,7 @@ impl Mesh {
     fn event<R>(
         &mut self,
         at: usize,
-        event: impl FnOnce(&mut Directory, &mut Vec<Send>) -> R,
+        event: impl FnOnce(&mut Directory, &mut Vec<Outgoing>) -> R,
     ) -> R {
         let mut sends = Vec::new();
         let result = event(&mut self.nodes[at].directory, &mut sends);
@@ -119,11 +119,11 @@ impl Mesh {
         for send in sends {
             for to in &members {
                 match &send {
-                    Send::All(bytes) => self.nodes[*to].inbox[at].push_back(bytes.clone()),
-                    Send::To(id, bytes) if *id == self.nodes[*to].id => {
+                    Outgoing::All(bytes) => self.nodes[*to].inbox[at].push_back(bytes.clone()),
+                    Outgoing::To(id, bytes) if *id == self.nodes[*to].id => {
                         self.nodes[*to].inbox[at].push_back(bytes.clone());
                     }
-                    Send::To(..) => {}
+                    Outgoing::To(..) => {}
                 }
             }
         }
