@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use halley_bayeux::Millis;
 use tokio::time::Instant;
 
 /// A monotonic clock with an arbitrary origin. It follows tokio's time, so that paused and simulated time work.
@@ -29,8 +30,8 @@ impl Clock {
         Instant::now().saturating_duration_since(self.origin)
     }
 
-    /// Milliseconds since the origin.
-    pub fn now_ms(&self) -> u64 {
-        u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// The instant for the engine: milliseconds since the origin.
+    pub fn now(&self) -> Millis {
+        Millis(u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 }

@@ -3,8 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use halley_bayeux::ChannelName;
 use ipnet::IpNet;
 
+use crate::forwarding::is_forwarded;
+use crate::wire::CLIENT_URL_BYTES_MAX;
 use crate::{NodeName, Secret};
 
 /// Which channels this node asks its siblings for.
@@ -190,6 +193,23 @@ impl ClusterConfig {
                 .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
             if !matches!(port, Some(Ok(1..))) {
                 problem("mesh.siblings", format!("{seed:?} is not host:port"));
+            }
+        }
+        if self.client_url.len() > CLIENT_URL_BYTES_MAX {
+            problem(
+                "client.url",
+                format!("has more than {CLIENT_URL_BYTES_MAX} bytes"),
+            );
+        }
+        if let Observed::Fixed(channels) = &self.channels {
+            for channel in channels {
+                let travels = ChannelName::parse(channel).is_ok() && is_forwarded(channel);
+                if !travels {
+                    problem(
+                        "mesh.channels",
+                        format!("{channel:?} is no channel that travels"),
+                    );
+                }
             }
         }
         let limits = &self.limits;

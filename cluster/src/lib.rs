@@ -12,21 +12,32 @@
 
 mod auth;
 mod clock;
+mod cluster;
 mod config;
+mod counters;
+mod discovery;
+mod forwarding;
 mod ids;
+mod link;
 mod membership;
+mod net;
 pub mod parts;
 mod random;
+mod runtime;
 mod secret;
 pub mod seti;
 mod state;
 mod wire;
 
 pub use clock::Clock;
+pub use cluster::{Cluster, LinkStats, StartError};
 pub use config::{ClusterConfig, ConfigError, LinkLimits, MulticastConfig, Observed};
+pub use counters::{Counter, Counters};
 pub use ids::{Incarnation, InvalidNodeName, Member, NodeId, NodeName};
 pub use membership::Conflict;
+pub use net::{Datagrams, Listener, Net, TokioDatagrams, TokioListener, TokioNet};
 pub use random::RandomSource;
+pub use runtime::Status;
 pub use secret::{InvalidSecret, Secret};
 pub use state::{MembershipListener, SendError, StateChannel, StateHandler, StateSender};
 pub use wire::Refusal;

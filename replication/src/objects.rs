@@ -117,7 +117,7 @@ impl Objects {
     }
 
     fn now(&self) -> Millis {
-        Millis(self.inner.clock.now_ms())
+        self.inner.clock.now()
     }
 
     fn all(&self) -> Vec<Arc<dyn AnyObject>> {

@@ -109,7 +109,8 @@ pub(crate) struct Membership {
     /// An entry exists as long as at least one of its links is up.
     siblings: BTreeMap<NodeName, Sibling>,
     addresses: Addresses,
-    conflict: Option<(Conflict, Duration)>,
+    /// The conflict, when it was reported, and by whom if it was not noticed here.
+    conflict: Option<(Conflict, Duration, Option<SocketAddr>)>,
     leaving: bool,
     gossip_at: Duration,
     /// To whom addresses were told last.
@@ -155,8 +156,8 @@ impl Membership {
     pub(crate) fn conflicts(&self, now: Duration) -> Vec<Conflict> {
         self.conflict
             .iter()
-            .filter(|(_, seen)| now.saturating_sub(*seen) < CONFLICT_TTL)
-            .map(|(conflict, _)| conflict.clone())
+            .filter(|(_, seen, _)| now.saturating_sub(*seen) < CONFLICT_TTL)
+            .map(|(conflict, ..)| conflict.clone())
             .collect()
     }
 
@@ -205,7 +206,7 @@ impl Membership {
                     name: self.me.name.clone(),
                     holder: *holder,
                 };
-                self.conflict = Some((conflict, now));
+                self.conflict = Some((conflict, now, Some(address)));
                 Outcome::RetrySoon
             }
             Refusal::YoungerTwin
@@ -254,7 +255,9 @@ impl Membership {
         }
         self.addresses
             .ended(address, Outcome::Connected(member.name.clone()), now);
-        self.conflict = None;
+        // Who refused this node before has taken it now.
+        self.conflict
+            .take_if(|(_, _, refuser)| *refuser == Some(address));
         let name = member.name.clone();
         let sibling = self
             .siblings
@@ -332,7 +335,7 @@ impl Membership {
                 name: self.me.name.clone(),
                 holder: twin.mesh_address,
             };
-            self.conflict = Some((conflict, now));
+            self.conflict = Some((conflict, now, None));
             return Refusal::YoungerTwin;
         }
         Refusal::NameTaken {

@@ -236,7 +236,7 @@ impl fmt::Debug for Seti {
 
 impl Inner {
     fn now(&self) -> Millis {
-        Millis(self.clock.now_ms())
+        self.clock.now()
     }
 
     fn associate(&self, user: &UserId, session: &SessionId) -> Result<bool, AssociateError> {

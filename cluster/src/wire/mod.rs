@@ -25,13 +25,13 @@ mod codec;
 mod frame;
 mod publications;
 
-pub(crate) use codec::encode as encode_body;
+pub(crate) use codec::{decode as decode_body, encode as encode_body};
 pub use frame::Refusal;
 pub(crate) use frame::{
     Challenge, Frame, FrameError, Hello, Interest, MAC_BYTES, NONCE_BYTES, Proof, Refused, State,
     Welcome,
 };
-pub(crate) use publications::{Batch, Publications};
+pub(crate) use publications::Batch;
 
 /// Oldest and newest version of the dialect that this release speaks.
 pub(crate) const VERSION_MIN: u8 = 1;

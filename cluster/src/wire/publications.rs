@@ -39,10 +39,6 @@ impl Batch {
         self.count += 1;
     }
 
-    pub(crate) fn count(&self) -> u64 {
-        self.count
-    }
-
     pub(crate) fn into_bytes(mut self) -> Bytes {
         self.bytes[COUNT_AT..HEADER_BYTES].copy_from_slice(&self.count.to_le_bytes());
         self.bytes.into()
@@ -100,7 +96,6 @@ mod tests {
         let mut batch = Batch::new(1, 7, 0);
         batch.push("/a/b", b"{\"data\":1}");
         batch.push("/c", b"{}");
-        assert_eq!(batch.count(), 2);
         let frame = batch.into_bytes();
         let twin = codec::encode(&(
             7u64,
