@@ -21,9 +21,11 @@ mod ids;
 mod link;
 mod membership;
 mod net;
+pub mod parts;
 mod random;
 mod runtime;
 mod secret;
+pub mod seti;
 mod state;
 mod wire;
 
