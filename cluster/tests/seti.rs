@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod mesh;
+mod memory_mesh;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use halley_bayeux::{
 };
 use halley_cluster::seti::{AssociateError, PresenceListener, Seti};
 use halley_cluster::{Clock, NodeName, StateChannel, StateSender};
-use mesh::{Mesh, node_name};
+use memory_mesh::{Mesh, node_name};
 use parking_lot::Mutex;
 
 struct Node {
