@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -34,16 +34,11 @@ impl Outbound {
     ) -> LinkEnd {
         let (mut sink, mut stream) = ws.split();
         let started = Instant::now();
-        let end = tokio::select! {
+        tokio::select! {
             biased;
             end = self.read(&mut stream, started) => end,
             end = self.write(&mut sink, started) => end,
-        };
-        if end == LinkEnd::Cancelled {
-            // Everything was written: say goodbye properly, but do not wait for it.
-            let _ = timeout(self.heartbeat_interval, sink.close()).await;
         }
-        end
     }
 
     async fn write<S: AsyncRead + AsyncWrite + Unpin>(
@@ -56,7 +51,12 @@ impl Outbound {
             let now = Instant::now();
             let mut frames = match self.queue.take() {
                 Taken::Full(lane) => return LinkEnd::QueueFull(lane),
-                Taken::Drained => return LinkEnd::Cancelled,
+                Taken::Drained => {
+                    // The other side closes when it has read everything. Closing first could throw away, on its way,
+                    // what was just written.
+                    sleep(self.heartbeat_interval).await;
+                    return LinkEnd::Cancelled;
+                }
                 Taken::Frames(frames) => frames,
                 Taken::Nothing if now < next_ping => {
                     tokio::select! {

@@ -430,7 +430,11 @@ impl<N: Net> Actor<N> {
 
     fn close_in(&mut self, link: LinkId) {
         if let Some(mut inbound) = self.ins.remove(&link) {
-            inbound.cancel.cancel();
+            // A node that leaves keeps its inbound links until its own are written out: a sibling that sees one of them
+            // closed drops both.
+            if self.leaving.is_none() {
+                inbound.cancel.cancel();
+            }
             inbound.interest.end(&self.shared.engine);
         }
     }
