@@ -218,7 +218,7 @@ function start(me) {
                 arrived();
             }
             outbox.flush();
-        } else {
+        } else if (detail.state !== "unsure") {
             lostNode = detail.from ?? lostNode;
             if (detail.state === "moving") {
                 banner(`${lostNode ?? "The node"} does not answer. Moving to another node.`);
@@ -248,7 +248,8 @@ function start(me) {
         byId("where").dataset.state = state;
         const target = byId("where-text");
         if (state !== "online") {
-            target.textContent = state === "moving" ? "Moving to another node" : "Connecting";
+            const texts = {connecting: "Connecting", unsure: `${node ?? "The node"} does not answer`, moving: "Moving to another node"};
+            target.textContent = texts[state];
             return;
         }
         const bold = document.createElement("b");

@@ -15,8 +15,8 @@ const REPLY_MS = 4000;
 const ROUND_MS = 1000;
 
 /**
- * Events: "state" (detail: {state, node, transport, from, wanted}), "message" (detail: {channel, data}).
- * States: "connecting" (the first time), "online", "moving".
+ * Events: "state" (detail: {state, node, transport, from, wanted, unreachable}), "message" (detail: {channel, data}).
+ * States: "connecting" (the first time), "online", "unsure" (the node does not answer, yet), "moving".
  */
 export class Connection extends EventTarget {
     #home;
@@ -114,6 +114,11 @@ export class Connection extends EventTarget {
                 this.#say("online", {});
             }
         };
+        attempt.onUnsure = (unsure) => {
+            if (attempt === this.#current) {
+                this.#say(unsure ? "unsure" : "online");
+            }
+        };
         attempt.onMessage = (channel, data) => {
             if (data && data.type === "nodes" && Array.isArray(data.nodes)) {
                 this.#members = data.nodes.filter((node) => typeof node.url === "string");
@@ -179,6 +184,7 @@ class Attempt {
     onOnline = () => {};
     onNode = () => {};
     onMessage = () => {};
+    onUnsure = () => {};
     onLost = () => {};
 
     #cometd = new CometD();
@@ -291,11 +297,14 @@ class Attempt {
             return;
         }
         if (reply.successful) {
+            const unsure = this.#grace !== null;
             window.clearTimeout(this.#grace);
             this.#grace = null;
             if (!this.online) {
                 this.online = true;
                 this.onOnline();
+            } else if (unsure) {
+                this.onUnsure(false);
             }
         } else {
             // A node that still answers but has forgotten the session asks for a new handshake; the client does that.
@@ -304,7 +313,10 @@ class Attempt {
     }
 
     #startGrace() {
-        this.#grace ??= window.setTimeout(() => this.#lost(), GRACE_MS);
+        if (this.#grace === null) {
+            this.#grace = window.setTimeout(() => this.#lost(), GRACE_MS);
+            this.onUnsure(true);
+        }
     }
 
     #lost() {

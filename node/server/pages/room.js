@@ -1,6 +1,6 @@
 // The conversations: the lobby, and one with each user who was written to or who wrote. One of them is in view.
 
-import {avatar, badge, clock, el, plural} from "./look.js";
+import {avatar, badge, clock, el} from "./look.js";
 import {figure} from "./latency.js";
 
 /** Entries kept per conversation, and ids remembered so that nothing is shown twice. */
@@ -156,5 +156,5 @@ export function subtitle(conversation, people) {
         return people.summary();
     }
     const nodes = people.nodesOf(conversation);
-    return nodes.length === 0 ? "not online" : `online on ${nodes.join(", ")} · ${plural(nodes.length, "node")}`;
+    return nodes.length === 0 ? "not online" : `online on ${nodes.join(", ")}`;
 }

@@ -1,1 +1,3 @@
 //! Skeleton.
+pub mod dev;
+pub mod pages;
