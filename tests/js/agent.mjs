@@ -142,15 +142,14 @@ const orders = {
         more();
     }),
 
-    /** {channel, count, ms}: until that many messages have arrived on a subscription. */
-    count: (order, client) => client.until(
-        () => client.messages(order.channel).length >= order.count && {count: client.messages(order.channel).length},
-        order.ms, () => client.messages(order.channel).length),
+    /** {channel, publisher, count, ms}: until that many numbered messages of one publisher have arrived. */
+    tally_until: (order, client) => client.until(
+        () => numbers(order, client).length >= order.count && {}, order.ms, () => numbers(order, client).length),
 
     /** What arrived of the numbered messages of one publisher: how many, which were lost, twice, out of order. */
     async tally(order, client) {
-        const numbers = client.messages(order.channel).map((m) => m.data).filter((data) => data.publisher === order.publisher).map((data) => data.number);
-        const seen = new Set(numbers);
+        const arrived = numbers(order, client);
+        const seen = new Set(arrived);
         const lost = [];
         for (let i = 0; i < order.count; i += 1) {
             if (!seen.has(i)) {
@@ -158,10 +157,10 @@ const orders = {
             }
         }
         let disorder = 0;
-        for (let i = 1; i < numbers.length; i += 1) {
-            disorder += numbers[i] < numbers[i - 1] ? 1 : 0;
+        for (let i = 1; i < arrived.length; i += 1) {
+            disorder += arrived[i] < arrived[i - 1] ? 1 : 0;
         }
-        return {count: numbers.length, lost: lost.slice(0, 20), twice: numbers.length - seen.size, disorder};
+        return {count: arrived.length, lost: lost.slice(0, 20), twice: arrived.length - seen.size, disorder};
     },
 
     /** {channel, data, ms}: until a message arrives whose data holds all of these fields. */
@@ -204,6 +203,10 @@ const orders = {
         return {value: browser.cookie(order.host, order.name)};
     },
 };
+
+function numbers(order, client) {
+    return client.messages(order.channel).filter(({data}) => data.publisher === order.publisher).map(({data}) => data.number);
+}
 
 function outcome(reply) {
     return {successful: reply.successful === true, error: reply.error ?? (reply.failure ? "failed" : null)};

@@ -72,7 +72,10 @@ pub fn router(bayeux_path: &str) -> Router {
 fn page(index: String) -> Response {
     let mut response = Html(index).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CONTENT_SECURITY_POLICY),
+    );
     for (name, value) in COMMON_HEADERS {
         headers.insert(name, value);
     }
@@ -94,13 +97,22 @@ fn file(kind: &'static str, content: &'static str) -> MethodRouter {
 /// A page and its scripts belong together: a browser that keeps old ones would mix two versions of the node.
 const COMMON_HEADERS: [(HeaderName, HeaderValue); 3] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
 ];
 
 /// Text as it stands inside a double-quoted HTML attribute.
 fn attribute(text: &str) -> String {
-    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('"', "&quot;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -115,7 +127,11 @@ mod tests {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let mut response = router.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
-        let bytes = std::mem::take(response.body_mut()).collect().await.unwrap().to_bytes();
+        let bytes = std::mem::take(response.body_mut())
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes();
         (response, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
@@ -125,9 +141,13 @@ mod tests {
         let (response, text) = body(&router, "/").await;
         assert!(text.contains(r#"content="/bay&quot;eux""#));
         assert!(!text.contains(PATH_MARK));
-        let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        let policy = response.headers()[header::CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap();
         assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"));
-        assert!(!text.contains("<script>") && !text.contains(" style=") && !text.contains(" onclick="));
+        assert!(
+            !text.contains("<script>") && !text.contains(" style=") && !text.contains(" onclick=")
+        );
     }
 
     /// Everything that the page or one of its modules refers to is served.
@@ -151,9 +171,21 @@ mod tests {
                 }
             }
         }
-        assert!(seen.contains("/assets/cometd/WebSocketTransport.js"), "{seen:?}");
-        let unused: Vec<_> = FILES.iter().map(|(path, ..)| *path).filter(|path| !seen.contains(*path)).collect();
+        assert!(
+            seen.contains("/assets/cometd/WebSocketTransport.js"),
+            "{seen:?}"
+        );
+        let unused: Vec<_> = FILES
+            .iter()
+            .map(|(path, ..)| *path)
+            .filter(|path| !seen.contains(*path))
+            .collect();
         // Extensions that the page does not load are there for whoever wants to try them, the licence for whoever reads.
-        assert!(unused.iter().all(|path| path.starts_with("/assets/cometd/")), "{unused:?}");
+        assert!(
+            unused
+                .iter()
+                .all(|path| path.starts_with("/assets/cometd/")),
+            "{unused:?}"
+        );
     }
 }

@@ -15,7 +15,11 @@ pub(super) fn open(url: &str) -> std::io::Result<()> {
         "xdg-open"
     };
     let mut command = tokio::process::Command::new(program);
-    command.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg(url)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     // Reaped by the runtime when it ends; its outcome is shown by the browser.
     command.spawn().map(drop)
 }

@@ -44,7 +44,11 @@ impl DevCommand {
         let mut terminate = signal(SignalKind::terminate())?;
         let stop = CancellationToken::new();
         let plan = Plan::make(self.nodes, self.client_port)?;
-        say(&format!("{} on this machine, logs and configuration in {}", nodes(self.nodes), plan.folder.display()));
+        say(&format!(
+            "{} on this machine, logs and configuration in {}",
+            nodes(self.nodes),
+            plan.folder.display()
+        ));
 
         let mut running = JoinSet::new();
         for node in &plan.nodes {
@@ -68,21 +72,34 @@ impl DevCommand {
             };
             match event.context("a task that watches a node failed")? {
                 Event::Ready(node) => {
-                    say(&format!("node {} ready: {} (pid {})", node.plan.name, node.plan.page(), node.pid().unwrap_or_default()));
+                    say(&format!(
+                        "node {} ready: {} (pid {})",
+                        node.plan.name,
+                        node.plan.page(),
+                        node.pid().unwrap_or_default()
+                    ));
                     waiting -= 1;
                     if waiting == 0 {
                         say("All nodes are ready. Open any of them; Ctrl-C ends all.");
                     }
                     if self.open && node.plan.name == "n1" {
                         let page = node.plan.page();
-                        browser::open(&page).unwrap_or_else(|error| say(&format!("no browser could be started: {error}")));
+                        browser::open(&page).unwrap_or_else(|error| {
+                            say(&format!("no browser could be started: {error}"))
+                        });
                     }
                     running.spawn(until_end(node, stop.clone()));
                 }
                 Event::NotReady(..) if stopped => left -= 1,
                 Event::NotReady(node, status) => {
                     stop.cancel();
-                    let text = format!("node {} did not start ({}); {} ends with:\n{}", node.plan.name, status, node.plan.log.display(), node.last_lines(LINES));
+                    let text = format!(
+                        "node {} did not start ({}); {} ends with:\n{}",
+                        node.plan.name,
+                        status,
+                        node.plan.log.display(),
+                        node.last_lines(LINES)
+                    );
                     while running.join_next().await.is_some() {}
                     bail!(text);
                 }
@@ -96,7 +113,10 @@ impl DevCommand {
             }
         }
         if failed {
-            say(&format!("The files of the nodes stay in {}", plan.folder.display()));
+            say(&format!(
+                "The files of the nodes stay in {}",
+                plan.folder.display()
+            ));
         } else {
             let _ = std::fs::remove_dir_all(&plan.folder);
         }
@@ -144,7 +164,11 @@ async fn until_end(mut node: Box<NodeProcess>, stop: CancellationToken) -> Event
 }
 
 fn nodes(count: u16) -> String {
-    if count == 1 { "1 node".into() } else { format!("{count} nodes") }
+    if count == 1 {
+        "1 node".into()
+    } else {
+        format!("{count} nodes")
+    }
 }
 
 /// A line for the user. Nobody may be reading any more; that is no reason to leave nodes behind.

@@ -29,7 +29,8 @@ impl NodeProcess {
     /// # Errors
     /// The process could not be started.
     pub(super) fn start(plan: NodePlan) -> anyhow::Result<Self> {
-        let log = File::create(&plan.log).with_context(|| format!("cannot write {}", plan.log.display()))?;
+        let log = File::create(&plan.log)
+            .with_context(|| format!("cannot write {}", plan.log.display()))?;
         let program = std::env::current_exe().context("cannot tell where this program is")?;
         let mut child = Command::new(&program)
             .arg("serve")

@@ -79,7 +79,10 @@ impl Plan {
                 name,
             });
         }
-        let plan = Self { folder, nodes: plans };
+        let plan = Self {
+            folder,
+            nodes: plans,
+        };
         plan.write()?;
         Ok(plan)
     }
@@ -94,13 +97,23 @@ impl Plan {
     }
 
     fn config(&self, node: &NodePlan, secret: &Path) -> String {
-        let siblings = quoted(self.nodes.iter().filter(|other| other.name != node.name).map(|other| other.mesh.to_string()));
+        let siblings = quoted(
+            self.nodes
+                .iter()
+                .filter(|other| other.name != node.name)
+                .map(|other| other.mesh.to_string()),
+        );
         // The page follows the cluster from node to node; browsers call the other nodes other origins.
         let origins = quoted(self.nodes.iter().flat_map(|other| {
             let port = other.client.port();
-            [format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")]
+            [
+                format!("http://127.0.0.1:{port}"),
+                format!("http://localhost:{port}"),
+            ]
         }));
-        let mut text = String::from("# Written by `halley dev`; `halley config` prints every option with its meaning.\n");
+        let mut text = String::from(
+            "# Written by `halley dev`; `halley config` prints every option with its meaning.\n",
+        );
         // Writing into a string cannot fail.
         let _ = write!(
             text,
@@ -145,7 +158,10 @@ nodes = true
 }
 
 fn quoted(items: impl Iterator<Item = String>) -> String {
-    items.map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ")
+    items
+        .map(|item| format!("\"{item}\""))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -161,11 +177,19 @@ fn free_port(taken: &mut BTreeSet<u16>) -> anyhow::Result<SocketAddr> {
             return Ok(loopback(port));
         }
     }
-    bail!("no free port found between {} and {}", PORTS.start, PORTS.end)
+    bail!(
+        "no free port found between {} and {}",
+        PORTS.start,
+        PORTS.end
+    )
 }
 
 fn random_text(characters: usize) -> String {
-    rand::rng().sample_iter(rand::distr::Alphanumeric).take(characters).map(char::from).collect()
+    rand::rng()
+        .sample_iter(rand::distr::Alphanumeric)
+        .take(characters)
+        .map(char::from)
+        .collect()
 }
 
 fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
@@ -187,23 +211,42 @@ mod tests {
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = holder.local_addr().unwrap().port();
         let error = Plan::make(1, port).unwrap_err().to_string();
-        assert!(error.contains(&port.to_string()) && error.contains("--client-port"), "{error}");
+        assert!(
+            error.contains(&port.to_string()) && error.contains("--client-port"),
+            "{error}"
+        );
     }
 
     #[test]
     fn ports_that_do_not_exist_are_refused() {
-        assert!(Plan::make(3, 65_534).unwrap_err().to_string().contains("65535"));
+        assert!(
+            Plan::make(3, 65_534)
+                .unwrap_err()
+                .to_string()
+                .contains("65535")
+        );
     }
 
     #[test]
     fn every_node_names_its_siblings_and_all_origins() {
         let mut taken = BTreeSet::new();
         let first = free_port(&mut taken).unwrap().port();
-        let plan = Plan::make(2, first).or_else(|_| Plan::make(2, free_port(&mut taken).unwrap().port())).unwrap();
+        let plan = Plan::make(2, first)
+            .or_else(|_| Plan::make(2, free_port(&mut taken).unwrap().port()))
+            .unwrap();
         let text = std::fs::read_to_string(&plan.nodes[1].config).unwrap();
         let config: toml::Table = text.parse().unwrap();
-        assert_eq!(config["mesh"]["siblings"][0].as_str().unwrap(), plan.nodes[0].mesh.to_string());
-        assert_eq!(config["client"]["allowed_origins"].as_array().unwrap().len(), 4);
+        assert_eq!(
+            config["mesh"]["siblings"][0].as_str().unwrap(),
+            plan.nodes[0].mesh.to_string()
+        );
+        assert_eq!(
+            config["client"]["allowed_origins"]
+                .as_array()
+                .unwrap()
+                .len(),
+            4
+        );
         let secret = std::fs::read(plan.folder.join("secret")).unwrap();
         assert!(secret.len() >= 32);
         std::fs::remove_dir_all(&plan.folder).unwrap();

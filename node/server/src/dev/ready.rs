@@ -42,10 +42,15 @@ mod tests {
                 let mut request = [0; 512];
                 let length = stream.read(&mut request).await.unwrap();
                 assert!(request[..length].starts_with(b"GET /readyz "));
-                stream.write_all(format!("{answer}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await.unwrap();
+                stream
+                    .write_all(format!("{answer}\r\ncontent-length: 0\r\n\r\n").as_bytes())
+                    .await
+                    .unwrap();
             }
         });
-        timeout(Duration::from_secs(10), ready(admin)).await.unwrap();
+        timeout(Duration::from_secs(10), ready(admin))
+            .await
+            .unwrap();
         answers.await.unwrap();
     }
 }

@@ -10,10 +10,12 @@ use tokio::sync::oneshot;
 pub async fn stdin_closed() -> std::io::Result<()> {
     let (closed, wait) = oneshot::channel();
     // A blocking read: it has a thread of its own, which ends with the process at the latest.
-    std::thread::Builder::new().name("stdin".into()).spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        let _ = closed.send(());
-    })?;
+    std::thread::Builder::new()
+        .name("stdin".into())
+        .spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            let _ = closed.send(());
+        })?;
     // The sender is never dropped without a message.
     let _ = wait.await;
     Ok(())
