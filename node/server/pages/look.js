@@ -14,10 +14,12 @@ export function avatar(name) {
     const letters = name.trim().split(/\s+/).slice(0, 2).map((word) => [...word][0] ?? "").join("").toUpperCase();
     const element = el("span", "avatar", letters || "?");
     element.setAttribute("aria-hidden", "true");
-    element.style.setProperty("--hue", String(hue(name)));
+    element.style.setProperty("--hue", String(AVATAR_HUES[hash(name) % AVATAR_HUES.length]));
     return element;
 }
 
+/** White letters are legible on all of these. */
+const AVATAR_HUES = [205, 226, 250, 275, 300, 325, 348, 12, 168, 188];
 const NODE_HUES = [222, 160, 28, 320, 265, 190, 95, 0];
 const nodeHues = new Map();
 
@@ -25,8 +27,8 @@ const nodeHues = new Map();
 export function badge(node) {
     if (!nodeHues.has(node)) {
         const number = /(\d+)$/.exec(node);
-        const place = number ? Number(number[1]) - 1 : hue(node);
-        nodeHues.set(node, NODE_HUES[((place % NODE_HUES.length) + NODE_HUES.length) % NODE_HUES.length]);
+        const place = number ? Number(number[1]) - 1 : hash(node);
+        nodeHues.set(node, NODE_HUES.at(place % NODE_HUES.length));
     }
     const element = el("span", "badge", node);
     element.title = "on node " + node;
@@ -42,10 +44,10 @@ export function plural(count, one, many = one + "s") {
     return `${count} ${count === 1 ? one : many}`;
 }
 
-function hue(text) {
-    let hash = 7;
+function hash(text) {
+    let value = 2166136261;
     for (const character of text) {
-        hash = (hash * 31 + character.codePointAt(0)) % 3600;
+        value = Math.imul(value ^ character.codePointAt(0), 16777619) >>> 0;
     }
-    return Math.floor(hash / 10);
+    return value >>> 8;
 }
