@@ -1,1 +1,43 @@
-//! Skeleton.
+//! The cluster layer of a Halley node: who the siblings are, the links to them, which publications travel to whom.
+//!
+//! ```text
+//!  discovery ──addresses──▶ runtime ──events──▶ membership (pure) ──commands──▶ runtime
+//!                              │                                                  │
+//!                              ▼                                                  ▼
+//!  engine ──tap──▶ forwarding ──▶ link (dialler sends) ═══ mesh ═══▶ link (acceptor receives) ──▶ engine
+//! ```
+//!
+//! A link A→B is opened by A and carries A's frames to B; B answers on it only with pongs. Every pair of siblings has
+//! two links, one per direction. This crate knows nothing of HTTP and of client transports.
+
+mod auth;
+mod clock;
+mod cluster;
+mod config;
+mod counters;
+mod discovery;
+mod forwarding;
+mod ids;
+mod link;
+mod membership;
+mod net;
+pub mod parts;
+mod random;
+mod runtime;
+mod secret;
+pub mod seti;
+mod state;
+mod wire;
+
+pub use clock::Clock;
+pub use cluster::{Cluster, LinkStats, StartError};
+pub use config::{ClusterConfig, ConfigError, LinkLimits, MulticastConfig, Observed};
+pub use counters::{Counter, Counters};
+pub use ids::{Incarnation, InvalidNodeName, Member, NodeId, NodeName};
+pub use membership::Conflict;
+pub use net::{Datagrams, Listener, Net, TokioDatagrams, TokioListener, TokioNet};
+pub use random::RandomSource;
+pub use runtime::Status;
+pub use secret::{InvalidSecret, Secret};
+pub use state::{MembershipListener, SendError, StateChannel, StateHandler, StateSender};
+pub use wire::Refusal;

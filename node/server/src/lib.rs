@@ -18,7 +18,7 @@ mod cookies;
 pub mod dev;
 mod http_server;
 mod logs;
-mod metrics;
+pub mod metrics;
 pub mod node;
 mod origin;
 pub mod pages;

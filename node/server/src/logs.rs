@@ -5,7 +5,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::config::{LogConfig, LogFormat, LogLevel};
 
 /// Turns the log on for the whole process. Does nothing when it is on already.
-pub fn start(config: &LogConfig) {
+pub(crate) fn start(config: &LogConfig) {
     let level = match config.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,

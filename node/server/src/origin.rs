@@ -99,12 +99,8 @@ fn same_host(origin: &str, host: &str) -> bool {
 
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        Some((host, port))
-            if port.bytes().all(|b| b.is_ascii_digit())
-                && !(host.contains(':') && !host.ends_with(']')) =>
-        {
-            host
-        }
+        // A colon within brackets belongs to the address.
+        Some((host, port)) if !port.contains(']') => host,
         _ => authority,
     }
 }

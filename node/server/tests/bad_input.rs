@@ -175,11 +175,12 @@ async fn frames_against_the_protocol_of_websocket() {
     let scene = Scene::new().await;
     use tokio::io::AsyncWriteExt as _;
     // Unmasked; a reserved opcode; a reserved bit; a ping of 126 bytes; a continuation of nothing.
+    let long_ping = [&[0x89, 0xfe, 0, 126, 0, 0, 0, 0][..], &[b'x'; 126]].concat();
     let frames: [&[u8]; 5] = [
         &[0x81, 0x01, b'x'],
         &[0x83, 0x80, 0, 0, 0, 0],
         &[0xc1, 0x80, 0, 0, 0, 0],
-        &[0x89, 0xfe, 0, 126, 0, 0, 0, 0],
+        &long_ping,
         &[0x80, 0x80, 0, 0, 0, 0],
     ];
     for frame in frames {

@@ -42,14 +42,17 @@ impl Drop for Process {
 impl Process {
     fn start(config: &str, environment: &[(&str, &str)]) -> Self {
         let file = written(config);
-        let mut child = halley(&["serve", "--config", path(&file)])
-            .envs(environment.iter().copied())
-            .env("HALLEY__LOG__FORMAT", "json")
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starts");
+        let mut process = Self {
+            child: halley(&["serve", "--config", path(&file)])
+                .envs(environment.iter().copied())
+                .env("HALLEY__LOG__FORMAT", "json")
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("starts"),
+            log: Vec::new(),
+        };
         let (send, lines) = std::sync::mpsc::sync_channel(4096);
-        let stderr = child.stderr.take().expect("piped");
+        let stderr = process.child.stderr.take().expect("piped");
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 if send.send(line).is_err() {
@@ -57,18 +60,17 @@ impl Process {
                 }
             }
         });
-        let mut log = Vec::new();
         loop {
             match lines.recv_timeout(Duration::from_secs(20)) {
                 Ok(line) => {
-                    log.push(line.clone());
+                    process.log.push(line.clone());
                     if line.contains("node is ready") {
                         // The rest is read and dropped, so that the process never waits for the pipe.
                         std::thread::spawn(move || while lines.recv().is_ok() {});
-                        return Self { child, log };
+                        return process;
                     }
                 }
-                Err(_) => panic!("the node did not become ready: {log:#?}"),
+                Err(_) => panic!("the node did not become ready: {:#?}", process.log),
             }
         }
     }

@@ -146,14 +146,16 @@ async fn a_frame_sent_together_with_the_upgrade_is_not_lost() {
     ));
     http.raw(&bytes).await;
     assert_eq!(http.answer().await.status, 101);
-    let socket = tokio_tungstenite::WebSocketStream::from_raw_socket(
+    let role = tokio_tungstenite::tungstenite::protocol::Role::Client;
+    let mut socket = tokio_tungstenite::WebSocketStream::from_partially_read(
         http.stream,
-        tokio_tungstenite::tungstenite::protocol::Role::Client,
+        http.buffer,
+        role,
         None,
-    );
-    let text = within("the reply", socket.into_future())
+    )
+    .await;
+    let text = within("the reply", socket.next())
         .await
-        .0
         .expect("a frame")
         .expect("a frame");
     assert!(text.to_text().expect("text").contains("/meta/handshake"));

@@ -66,7 +66,7 @@ impl SessionListener for LocalDirectory {
         let Some(user) = session.user() else { return };
         let mut sessions = self.sessions.lock();
         let of_user = sessions.entry(user.clone()).or_default();
-        of_user.push(session.id().clone());
+        of_user.push(*session.id());
         let first = of_user.len() == 1;
         drop(sessions);
         if first {

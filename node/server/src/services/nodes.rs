@@ -107,7 +107,7 @@ impl NodesService {
             users: here as u64,
             started: self.started,
         };
-        let load_changed = std::mem::replace(&mut self.told.lock().0, Some(load)) != Some(load);
+        let load_changed = self.told.lock().0.replace(load) != Some(load);
         if load_changed {
             self.nodes.update(load);
         }

@@ -114,7 +114,7 @@ impl Presence {
 impl SubscriptionListener for Presence {
     fn subscribed(&self, session: &Arc<Session>, channel: &ChannelName) {
         if *channel == self.channel {
-            self.put(Action::Roster(session.id().clone()));
+            self.put(Action::Roster(*session.id()));
         }
     }
 }

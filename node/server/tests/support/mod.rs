@@ -95,7 +95,8 @@ impl Answer {
 pub struct Http {
     pub stream: TcpStream,
     pub address: SocketAddr,
-    buffer: Vec<u8>,
+    /// What was read and not yet used.
+    pub buffer: Vec<u8>,
 }
 
 impl Http {
@@ -164,7 +165,7 @@ impl Http {
     }
 
     async fn fill(&mut self) -> Option<()> {
-        let mut block = [0; 4096];
+        let mut block = vec![0; 4096];
         match self.stream.read(&mut block).await {
             Ok(0) | Err(_) => None,
             Ok(read) => {
@@ -432,7 +433,8 @@ impl Ws {
             if let Some(message) = self.waiting.pop_front() {
                 return message;
             }
-            self.waiting.extend(self.frame().await);
+            let frame = self.frame().await;
+            self.waiting.extend(frame);
         }
     }
 

@@ -1,0 +1,117 @@
+use super::*;
+use crate::{Incarnation, NodeName};
+
+fn secret(byte: u8) -> Secret {
+    Secret::new(&[byte; 32]).unwrap()
+}
+
+fn member(name: &str) -> Member {
+    Member {
+        name: NodeName::new(name).unwrap(),
+        incarnation: Incarnation(7),
+        mesh_address: "10.0.0.1:7400".parse().unwrap(),
+        client_url: String::new(),
+    }
+}
+
+fn until_proof(
+    dialler_nonce: u8,
+    acceptor_nonce: u8,
+    secret: &Secret,
+) -> (DiallerProved, Proof, Acceptor) {
+    let dialler = Dialler::new([dialler_nonce; 32]);
+    let (acceptor, challenge) = Acceptor::new(dialler.hello(), [acceptor_nonce; 32]).unwrap();
+    let (proved, proof) = dialler.prove(&challenge, secret, member("a"), 1).unwrap();
+    (proved, proof, acceptor)
+}
+
+#[test]
+fn both_sides_learn_who_the_other_is() {
+    let (proved, proof, acceptor) = until_proof(1, 2, &secret(1));
+    let verified = acceptor.verify(&proof, &secret(1)).unwrap();
+    let welcome = verified.welcome(member("b"), &secret(1));
+    assert_eq!(proved.welcomed(welcome, &secret(1)), Ok(member("b")));
+}
+
+#[test]
+fn a_wrong_secret_is_noticed_on_either_side() {
+    let (proved, proof, acceptor) = until_proof(1, 2, &secret(1));
+    assert_eq!(
+        acceptor.verify(&proof, &secret(2)).unwrap_err(),
+        AuthError::Secret
+    );
+
+    let (_, proof, acceptor) = until_proof(1, 2, &secret(1));
+    let verified = acceptor.verify(&proof, &secret(1)).unwrap();
+    let forged = verified.welcome(member("b"), &secret(2));
+    assert_eq!(proved.welcomed(forged, &secret(1)), Err(AuthError::Secret));
+    let forged = verified.refuse(Refusal::SelfConnection, &secret(2));
+    assert_eq!(proved.refused(forged, &secret(1)), Err(AuthError::Secret));
+}
+
+#[test]
+fn a_replayed_proof_fails() {
+    let (_, recorded, _) = until_proof(1, 2, &secret(1));
+    let (_, _, acceptor) = until_proof(1, 3, &secret(1));
+    assert_eq!(
+        acceptor.verify(&recorded, &secret(1)).unwrap_err(),
+        AuthError::Secret
+    );
+}
+
+#[test]
+fn a_reflected_proof_fails() {
+    // The acceptor's nonce equals the dialler's, and the proof comes back as the welcome.
+    let (proved, proof, _) = until_proof(1, 1, &secret(1));
+    let reflected = Welcome {
+        identity: proof.identity,
+        mac: proof.mac,
+    };
+    assert_eq!(
+        proved.welcomed(reflected, &secret(1)),
+        Err(AuthError::Secret)
+    );
+}
+
+#[test]
+fn the_identity_is_bound() {
+    let (_, mut proof, acceptor) = until_proof(1, 2, &secret(1));
+    proof.identity.name = NodeName::new("someone").unwrap();
+    assert_eq!(
+        acceptor.verify(&proof, &secret(1)).unwrap_err(),
+        AuthError::Secret
+    );
+
+    let (proved, proof, acceptor) = until_proof(1, 2, &secret(1));
+    let verified = acceptor.verify(&proof, &secret(1)).unwrap();
+    let mut welcome = verified.welcome(member("b"), &secret(1));
+    welcome.identity.incarnation = Incarnation(8);
+    assert_eq!(proved.welcomed(welcome, &secret(1)), Err(AuthError::Secret));
+}
+
+#[test]
+fn versions_are_negotiated() {
+    let hello = |min, max| Hello {
+        version_min: min,
+        version_max: max,
+        nonce: [0; 32],
+    };
+    let (_, challenge) = Acceptor::new(hello(0, 200), [0; 32]).unwrap();
+    assert_eq!(challenge.version, VERSION_MAX);
+    assert_eq!(
+        Acceptor::new(hello(VERSION_MAX + 1, 200), [0; 32]).unwrap_err(),
+        AuthError::Version
+    );
+    // A downgrade by somebody in between changes the transcript, and the proof fails.
+    let dialler = Dialler::new([1; 32]);
+    let mut tampered = dialler.hello();
+    tampered.version_max = 9;
+    let (acceptor, challenge) = Acceptor::new(tampered, [2; 32]).unwrap();
+    let (_, proof) = dialler
+        .prove(&challenge, &secret(1), member("a"), 1)
+        .unwrap();
+    assert_eq!(
+        acceptor.verify(&proof, &secret(1)).unwrap_err(),
+        AuthError::Secret
+    );
+}

@@ -1,0 +1,316 @@
+//! The handle to the cluster layer of a node.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use halley_bayeux::Engine;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::discovery;
+use crate::forwarding::InterestListener;
+use crate::link::PushError;
+use crate::membership::Conflict;
+use crate::net::{Listener, Net};
+use crate::runtime::{self, Actor, Event, Shared, Status};
+use crate::{
+    Clock, ClusterConfig, ConfigError, Counters, Incarnation, Member, MembershipListener, NodeId,
+    NodeName, RandomSource, SendError, StateChannel, StateHandler, StateSender,
+};
+
+/// Why the cluster layer cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Config(Vec<ConfigError>),
+    /// The mesh address cannot be listened on.
+    #[error("mesh.listen: {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// It was started before.
+    #[error("the cluster layer was started before")]
+    StartedBefore,
+}
+
+/// The link to one sibling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkStats {
+    /// Who is at the other end.
+    pub sibling: NodeName,
+    /// It is a member at present.
+    pub up: bool,
+    /// Bytes that wait to be written.
+    pub queue_bytes: u64,
+    /// Publications written to the present link, or to the last one.
+    pub publications_sent: u64,
+    /// The last measured round trip.
+    pub rtt: Option<Duration>,
+}
+
+/// The cluster layer of a node. A handle: clones are the same node.
+///
+/// Made by [`Cluster::new`], which does no IO, so that handlers can be registered; then [`Cluster::open`] joins.
+/// When the last handle is dropped, the node stops as if it had crashed; [`Cluster::leave`] says goodbye first.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    /// Taken when the node joins.
+    events: Mutex<Option<mpsc::Receiver<Event>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.cancel.cancel();
+    }
+}
+
+impl Cluster {
+    /// Prepares the cluster layer. `clock` is that of everything that talks to the engine.
+    ///
+    /// # Errors
+    /// When the configuration cannot work.
+    pub fn new(
+        config: ClusterConfig,
+        engine: Arc<Engine>,
+        clock: Clock,
+        random: RandomSource,
+    ) -> Result<Self, StartError> {
+        config.validate().map_err(StartError::Config)?;
+        let me = Member {
+            name: config.name.clone(),
+            incarnation: Incarnation(random.next_u64()),
+            mesh_address: config.advertise.unwrap_or(config.listen),
+            client_url: config.client_url.clone(),
+        };
+        let (shared, events) = Shared::new(config, clock, random, engine, me);
+        let inner = Inner {
+            shared: Arc::new(shared),
+            events: Mutex::new(Some(events)),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Prepares and joins in one step, with the operating system's random numbers: for a node that registers nothing.
+    ///
+    /// # Errors
+    /// See [`Cluster::new`] and [`Cluster::open`].
+    pub async fn start<N: Net>(
+        net: N,
+        config: ClusterConfig,
+        engine: Arc<Engine>,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        let cluster = Self::new(config, engine, clock, RandomSource::system())?;
+        cluster.open(net).await?;
+        Ok(cluster)
+    }
+
+    /// Listens, and begins to look for siblings. Handlers and listeners should be registered before.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn open<N: Net>(&self, net: N) -> Result<(), StartError> {
+        let shared = &self.inner.shared;
+        let address = shared.config.listen;
+        let events = self
+            .inner
+            .events
+            .lock()
+            .take()
+            .ok_or(StartError::StartedBefore)?;
+        let listen = async {
+            let listener = net.listen(address).await?;
+            let bound = listener.local_address()?;
+            Ok((listener, bound))
+        };
+        let (listener, bound) = match listen.await {
+            Ok(listening) => listening,
+            Err(error) => {
+                *self.inner.events.lock() = Some(events);
+                return Err(StartError::Listen { address, error });
+            }
+        };
+        {
+            let mut me = shared.me.write();
+            if me.mesh_address.port() == 0 {
+                me.mesh_address.set_port(bound.port());
+            }
+        }
+        let listener_of_interest = InterestListener(shared.interest.clone());
+        shared
+            .engine
+            .add_subscription_listener(Arc::new(listener_of_interest));
+        shared.interest.begin(&shared.engine);
+        shared.status.lock().listening = true;
+        let actor = Actor::new(net.clone(), shared.clone());
+        shared.tasks.spawn(actor.run(events));
+        self.spawn(runtime::accept(listener, shared.clone()));
+        self.spawn(discovery::run_seeds(net.clone(), shared.clone()));
+        if let Some(group) = shared.config.multicast.clone() {
+            self.spawn(discovery::run_multicast(net, group, shared.clone()));
+        }
+        Ok(())
+    }
+
+    /// Runs a task until the node stops.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let cancel = self.inner.shared.cancel.clone();
+        self.inner
+            .shared
+            .tasks
+            .spawn(async move { cancel.run_until_cancelled(Box::pin(task)).await });
+    }
+
+    /// This node, as siblings see it.
+    pub fn this_node(&self) -> Member {
+        self.inner.shared.me()
+    }
+
+    /// The members, without this node, by name.
+    pub fn members(&self) -> Vec<Member> {
+        self.inner
+            .shared
+            .members
+            .read()
+            .values()
+            .map(|entry| entry.member.clone())
+            .collect()
+    }
+
+    /// Adds a listener. It is told of the present members first.
+    pub fn add_membership_listener(&self, listener: Arc<dyn MembershipListener>) {
+        self.inner
+            .shared
+            .registrations
+            .lock()
+            .listeners
+            .push(listener);
+        self.inner.shared.wake.notify_one();
+    }
+
+    /// Sets the handler of a state channel. It is told of the present members first, but what they have sent before is
+    /// lost to it: register before [`Cluster::open`].
+    pub fn register(&self, channel: StateChannel, handler: Arc<dyn StateHandler>) {
+        self.inner
+            .shared
+            .registrations
+            .lock()
+            .handlers
+            .push((channel, handler));
+        self.inner.shared.wake.notify_one();
+    }
+
+    /// The state for readiness.
+    pub fn status(&self) -> Status {
+        self.inner.shared.status.lock().clone()
+    }
+
+    /// Other live nodes with this node's name.
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        self.status().conflicts
+    }
+
+    /// The links to the siblings, also to those that have left.
+    pub fn link_stats(&self) -> Vec<LinkStats> {
+        let links = self.inner.shared.links.lock();
+        let stats = links.iter().map(|(sibling, record)| {
+            let rtt_us = record.rtt_us.load(Ordering::Relaxed);
+            LinkStats {
+                sibling: sibling.clone(),
+                up: record.up,
+                queue_bytes: record.queue.queued_bytes(),
+                publications_sent: record.queue.publications_sent(),
+                rtt: (rtt_us > 0).then(|| Duration::from_micros(rtt_us)),
+            }
+        });
+        stats.collect()
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.inner.shared.counters.clone()
+    }
+
+    /// Stops without a word, as a crash would: the sockets are closed, and siblings notice that.
+    pub fn stop(&self) {
+        self.inner.shared.cancel.cancel();
+    }
+
+    /// Leaves on purpose: what waits is written, the siblings are told, and the sockets are closed. Takes at most about
+    /// a second. The node cannot join again.
+    ///
+    /// Cancel-safe: the node leaves all the same.
+    pub async fn leave(&self) {
+        let shared = &self.inner.shared;
+        if self.inner.events.lock().is_some() {
+            return;
+        }
+        let (done, left) = oneshot::channel();
+        *shared.leave.lock() = Some(done);
+        shared.wake.notify_one();
+        tokio::select! {
+            biased;
+            _ = left => {}
+            () = shared.cancel.cancelled() => {}
+        }
+        shared.tasks.close();
+        shared.tasks.wait().await;
+    }
+}
+
+impl StateSender for Cluster {
+    fn this_node(&self) -> Member {
+        Cluster::this_node(self)
+    }
+
+    fn members(&self) -> Vec<Member> {
+        Cluster::members(self)
+    }
+
+    fn send_state(&self, to: &NodeId, channel: StateChannel, body: Bytes) -> Result<(), SendError> {
+        let limit = self.inner.shared.config.limits.frame_bytes;
+        if body.len() > limit {
+            return Err(SendError::TooLarge {
+                size: body.len(),
+                limit,
+            });
+        }
+        let members = self.inner.shared.members.read();
+        match members.get(&to.name) {
+            Some(entry) if entry.member.incarnation == to.incarnation => entry
+                .queue
+                .push_state(channel, body)
+                .map_err(|error| match error {
+                    PushError::Full => SendError::QueueFull(to.clone()),
+                    PushError::Closed => SendError::NotMember(to.clone()),
+                }),
+            _ => Err(SendError::NotMember(to.clone())),
+        }
+    }
+
+    fn broadcast_state(&self, channel: StateChannel, body: Bytes) -> usize {
+        if body.len() > self.inner.shared.config.limits.frame_bytes {
+            return 0;
+        }
+        let members = self.inner.shared.members.read();
+        let taken =
+            |queue: &crate::link::LinkQueue| queue.push_state(channel, body.clone()).is_ok();
+        members.values().filter(|entry| taken(&entry.queue)).count()
+    }
+}

@@ -1,0 +1,93 @@
+//! The datagram by which a node makes itself known: version, body, MAC.
+//!
+//! Anybody can send a recorded one again. That can at most cause one dial to an allowed address, where the node must
+//! prove itself anew.
+
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{datagram_mac, same};
+use crate::wire::{MAC_BYTES, decode_body, encode_body};
+use crate::{Member, Secret};
+
+/// Version of the datagram's layout.
+const VERSION: u8 = 1;
+/// Fits into one packet on every network in use.
+pub(super) const DATAGRAM_BYTES_MAX: usize = 1400;
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Advert {
+    pub(super) member: Member,
+    /// Grows with every datagram of one incarnation.
+    pub(super) counter: u64,
+}
+
+impl Advert {
+    /// The datagram, unless it would be too long.
+    pub(super) fn seal(&self, secret: &Secret) -> Option<Vec<u8>> {
+        let mut datagram = vec![VERSION];
+        datagram.extend_from_slice(&encode_body(self));
+        let mac = datagram_mac(secret, &datagram);
+        datagram.extend_from_slice(&mac);
+        (datagram.len() <= DATAGRAM_BYTES_MAX).then_some(datagram)
+    }
+
+    /// Reads a datagram. Nothing in it is looked at before the MAC is right.
+    pub(super) fn open(datagram: &[u8], secret: &Secret) -> Option<Self> {
+        if datagram.len() > DATAGRAM_BYTES_MAX {
+            return None;
+        }
+        let (signed, mac) = datagram.split_last_chunk::<MAC_BYTES>()?;
+        if !same(&datagram_mac(secret, signed), mac) {
+            return None;
+        }
+        match signed {
+            [VERSION, body @ ..] => decode_body(body).ok(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Incarnation, NodeName};
+
+    fn advert(url: &str) -> Advert {
+        Advert {
+            member: Member {
+                name: NodeName::new("n1").unwrap(),
+                incarnation: Incarnation(1),
+                mesh_address: "10.0.0.1:7400".parse().unwrap(),
+                client_url: url.into(),
+            },
+            counter: 3,
+        }
+    }
+
+    #[test]
+    fn only_whole_datagrams_of_the_cluster_are_read() {
+        let secret = Secret::new(&[1; 32]).unwrap();
+        let datagram = advert("ws://x").seal(&secret).unwrap();
+        assert_eq!(Advert::open(&datagram, &secret), Some(advert("ws://x")));
+        assert_eq!(
+            Advert::open(&datagram, &Secret::new(&[2; 32]).unwrap()),
+            None
+        );
+        for cut in 0..datagram.len() {
+            assert_eq!(Advert::open(&datagram[..cut], &secret), None);
+        }
+        for at in 0..datagram.len() {
+            let mut forged = datagram.clone();
+            forged[at] ^= 1;
+            assert_eq!(Advert::open(&forged, &secret), None, "byte {at}");
+        }
+        assert_eq!(Advert::open(&[0; 2000], &secret), None);
+    }
+
+    #[test]
+    fn one_that_is_too_long_is_not_made() {
+        let secret = Secret::new(&[1; 32]).unwrap();
+        assert_eq!(advert(&"x".repeat(1400)).seal(&secret), None);
+    }
+}

@@ -1,0 +1,8 @@
+//! How the first addresses are found. Everything else is learnt from siblings.
+
+mod advert;
+mod multicast;
+mod seeds;
+
+pub(crate) use multicast::run as run_multicast;
+pub(crate) use seeds::run as run_seeds;

@@ -1,0 +1,203 @@
+//! The handshake of a link, over a fresh byte stream. The caller limits its time.
+
+use std::io;
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+use super::{handshake_config, link_config};
+use crate::auth::{Acceptor, AcceptorVerified, AuthError, Dialler};
+use crate::wire::{Frame, FrameError, NONCE_BYTES, Proof, Refusal, VERSION_MAX};
+use crate::{Member, Secret};
+
+/// The path of the native dialect on the mesh listener.
+const PATH: &str = "/halley/mesh";
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error("{0}")]
+    Connect(#[from] io::Error),
+    #[error("{0}")]
+    WebSocket(#[from] Box<WsError>),
+    #[error("closed during the handshake; is the secret the same on both nodes?")]
+    Closed,
+    #[error("{0}")]
+    Auth(#[from] AuthError),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("an unexpected frame")]
+    Unexpected,
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    #[error("no answer in time")]
+    Timeout,
+    #[error("the network is not allowed")]
+    NotAllowed,
+}
+
+impl From<WsError> for DialError {
+    fn from(error: WsError) -> Self {
+        match error {
+            WsError::ConnectionClosed | WsError::AlreadyClosed => DialError::Closed,
+            WsError::Io(error) => DialError::Connect(error),
+            error => DialError::WebSocket(Box::new(error)),
+        }
+    }
+}
+
+/// A link that this node has opened.
+#[derive(Debug)]
+pub(crate) struct Dialled<S> {
+    pub(crate) stream: WebSocketStream<S>,
+    pub(crate) version: u8,
+    pub(crate) member: Member,
+}
+
+/// Opens a link over a stream to `address`.
+pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    address: SocketAddr,
+    secret: &Secret,
+    nonce: [u8; NONCE_BYTES],
+    identity: Member,
+    uptime_ms: u64,
+    frame_bytes: usize,
+) -> Result<Dialled<S>, DialError> {
+    let url = format!("ws://{address}{PATH}");
+    let (mut ws, _) =
+        tokio_tungstenite::client_async_with_config(url, stream, Some(handshake_config())).await?;
+    let dialler = Dialler::new(nonce);
+    send(&mut ws, &Frame::Hello(dialler.hello()), VERSION_MAX).await?;
+    let Frame::Challenge(challenge) = receive(&mut ws).await? else {
+        return Err(DialError::Unexpected);
+    };
+    let (proved, proof) = dialler.prove(&challenge, secret, identity, uptime_ms)?;
+    send(&mut ws, &Frame::Proof(proof), proved.version()).await?;
+    let version = proved.version();
+    match receive(&mut ws).await? {
+        Frame::Welcome(welcome) => {
+            let member = proved.welcomed(welcome, secret)?;
+            // The acceptor says nothing until it is asked, so no byte can be lost between the two settings.
+            let stream = widen(ws, Role::Client, frame_bytes).await;
+            Ok(Dialled {
+                stream,
+                version,
+                member,
+            })
+        }
+        Frame::Refused(refused) => Err(DialError::Refused(proved.refused(refused, secret)?)),
+        _ => Err(DialError::Unexpected),
+    }
+}
+
+/// A dialler that has proved that it knows the secret, and waits for the answer.
+#[derive(Debug)]
+pub(crate) struct Verified<S> {
+    ws: WebSocketStream<S>,
+    verified: AcceptorVerified,
+    pub(crate) proof: Proof,
+}
+
+/// Lets a dialler prove that it knows the secret. One that cannot is not told why.
+pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    secret: &Secret,
+    nonce: [u8; NONCE_BYTES],
+) -> Result<Verified<S>, DialError> {
+    #[expect(
+        clippy::result_large_err,
+        reason = "the callback's type is the library's"
+    )]
+    let check_path = |request: &Request, response: Response| {
+        if request.uri().path() == PATH {
+            return Ok(response);
+        }
+        let mut refused = ErrorResponse::new(None);
+        *refused.status_mut() = http::StatusCode::NOT_FOUND;
+        Err(refused)
+    };
+    let mut ws = tokio_tungstenite::accept_hdr_async_with_config(
+        stream,
+        check_path,
+        Some(handshake_config()),
+    )
+    .await?;
+    let Frame::Hello(hello) = receive(&mut ws).await? else {
+        return Err(DialError::Unexpected);
+    };
+    let (acceptor, challenge) = Acceptor::new(hello, nonce)?;
+    let version = challenge.version;
+    send(&mut ws, &Frame::Challenge(challenge), version).await?;
+    let Frame::Proof(proof) = receive(&mut ws).await? else {
+        return Err(DialError::Unexpected);
+    };
+    let verified = acceptor.verify(&proof, secret)?;
+    Ok(Verified {
+        ws,
+        verified,
+        proof,
+    })
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Verified<S> {
+    /// Takes the dialler in.
+    pub(crate) async fn welcome(
+        mut self,
+        me: Member,
+        secret: &Secret,
+        frame_bytes: usize,
+    ) -> Result<(WebSocketStream<S>, u8), DialError> {
+        let version = self.verified.version();
+        let welcome = self.verified.welcome(me, secret);
+        send(&mut self.ws, &Frame::Welcome(welcome), version).await?;
+        // The dialler says nothing until it is welcome, so no byte can be lost between the two settings.
+        Ok((widen(self.ws, Role::Server, frame_bytes).await, version))
+    }
+
+    /// Sends the dialler away, with the reason.
+    pub(crate) async fn refuse(
+        mut self,
+        reason: Refusal,
+        secret: &Secret,
+    ) -> Result<(), DialError> {
+        let version = self.verified.version();
+        let refused = self.verified.refuse(reason, secret);
+        send(&mut self.ws, &Frame::Refused(refused), version).await?;
+        self.ws.close(None).await?;
+        Ok(())
+    }
+}
+
+async fn widen<S: AsyncRead + AsyncWrite + Unpin>(
+    ws: WebSocketStream<S>,
+    role: Role,
+    frame_bytes: usize,
+) -> WebSocketStream<S> {
+    WebSocketStream::from_raw_socket(ws.into_inner(), role, Some(link_config(frame_bytes))).await
+}
+
+async fn send<S: AsyncRead + AsyncWrite + Unpin>(
+    ws: &mut WebSocketStream<S>,
+    frame: &Frame,
+    version: u8,
+) -> Result<(), DialError> {
+    Ok(ws.send(Message::Binary(frame.encode(version))).await?)
+}
+
+/// The next frame. Anything but a binary message ends the handshake: it bounds what an unproved dialler can send.
+async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
+    ws: &mut WebSocketStream<S>,
+) -> Result<Frame, DialError> {
+    match ws.next().await {
+        Some(Ok(Message::Binary(bytes))) => Ok(Frame::decode(&bytes)?),
+        Some(Ok(Message::Close(_))) | None => Err(DialError::Closed),
+        Some(Ok(_)) => Err(DialError::Unexpected),
+        Some(Err(error)) => Err(error.into()),
+    }
+}

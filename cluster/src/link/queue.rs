@@ -1,0 +1,333 @@
+//! What waits for one sibling: three lanes, each bounded in bytes.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use halley_bayeux::Publication;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::WRITE_BUDGET_BYTES;
+use crate::wire::{Batch, Frame, State};
+use crate::{LinkLimits, StateChannel};
+
+/// Which of the queues of a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lane {
+    /// Interest and addresses; goes first.
+    Control,
+    /// State messages.
+    State,
+    /// Publications; goes last.
+    Messages,
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lane::Control => "control",
+            Lane::State => "state",
+            Lane::Messages => "message",
+        })
+    }
+}
+
+/// Nothing was queued.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PushError {
+    /// The lane was full, just now or before: the link is being reset.
+    Full,
+    /// The link has ended.
+    Closed,
+}
+
+/// What a writer takes from the queue.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Nothing waits.
+    Nothing,
+    /// Frames to be written together, at most a budget of bytes (or one frame that is larger).
+    Frames(Vec<Bytes>),
+    /// A lane ran over: the link must be reset.
+    Full(Lane),
+    /// Everything has been taken, and nothing more will come.
+    Drained,
+}
+
+/// What an entry costs beside its bytes, so that many tiny ones are bounded too.
+const ENTRY_BYTES: usize = 32;
+/// State messages travel in parts of this size, so that a heartbeat never waits behind a large one.
+const STATE_PART_BYTES: usize = 32 << 10;
+
+/// The queue of a link. Pushing never blocks and never allocates per sibling beyond the slot.
+#[derive(Debug)]
+pub(crate) struct LinkQueue {
+    version: u8,
+    limits: LinkLimits,
+    lanes: Mutex<Lanes>,
+    wake: Notify,
+    /// Bytes waiting, for the statistics; written under the lock.
+    bytes: AtomicU64,
+    /// Publications written to the link.
+    sent: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Lanes {
+    control: VecDeque<Bytes>,
+    control_bytes: usize,
+    /// Message and how much of it has been written.
+    state: VecDeque<(StateChannel, Bytes, usize)>,
+    state_bytes: usize,
+    messages: VecDeque<Arc<Publication>>,
+    messages_bytes: usize,
+    /// Number of the next publication on this link.
+    next_sequence: u64,
+    full: Option<Lane>,
+    /// Nothing more is taken in, because the link is to be closed when all has been written.
+    closing: bool,
+    /// The last frame of a link that is closing.
+    last_words: Option<Bytes>,
+    closed: bool,
+}
+
+impl Lanes {
+    fn bytes(&self) -> usize {
+        self.control_bytes + self.state_bytes + self.messages_bytes
+    }
+
+    fn check(&self) -> Result<(), PushError> {
+        if self.closed || self.closing {
+            return Err(PushError::Closed);
+        }
+        if self.full.is_some() {
+            Err(PushError::Full)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl LinkQueue {
+    pub(crate) fn new(version: u8, limits: LinkLimits) -> Self {
+        Self {
+            version,
+            limits,
+            lanes: Mutex::default(),
+            wake: Notify::new(),
+            bytes: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// Queues a control frame.
+    pub(crate) fn push_control(&self, frame: &Frame) -> Result<(), PushError> {
+        let frame = frame.encode(self.version);
+        let cost = frame.len() + ENTRY_BYTES;
+        self.push(
+            Lane::Control,
+            cost,
+            self.limits.control_queue_bytes,
+            |lanes| {
+                lanes.control_bytes += cost;
+                lanes.control.push_back(frame);
+            },
+        )
+    }
+
+    /// Queues a state message.
+    pub(crate) fn push_state(&self, channel: StateChannel, body: Bytes) -> Result<(), PushError> {
+        let cost = body.len() + ENTRY_BYTES;
+        self.push(Lane::State, cost, self.limits.state_queue_bytes, |lanes| {
+            lanes.state_bytes += cost;
+            lanes.state.push_back((channel, body, 0));
+        })
+    }
+
+    /// Queues a publication. Called on the publish path.
+    pub(crate) fn push_message(&self, publication: &Arc<Publication>) -> Result<(), PushError> {
+        let cost = message_cost(publication);
+        self.push(
+            Lane::Messages,
+            cost,
+            self.limits.message_queue_bytes,
+            |lanes| {
+                lanes.messages_bytes += cost;
+                lanes.messages.push_back(publication.clone());
+            },
+        )
+    }
+
+    fn push(
+        &self,
+        lane: Lane,
+        cost: usize,
+        limit: usize,
+        enqueue: impl FnOnce(&mut Lanes),
+    ) -> Result<(), PushError> {
+        let result = {
+            let mut lanes = self.lanes.lock();
+            lanes.check()?;
+            let waiting = match lane {
+                Lane::Control => lanes.control_bytes,
+                Lane::State => lanes.state_bytes,
+                Lane::Messages => lanes.messages_bytes,
+            };
+            // One entry always fits, whatever its size: sizes are checked elsewhere.
+            let result = if waiting > 0 && waiting + cost > limit {
+                lanes.full = Some(lane);
+                Err(PushError::Full)
+            } else {
+                enqueue(&mut lanes);
+                Ok(())
+            };
+            self.bytes.store(lanes.bytes() as u64, Ordering::Relaxed);
+            result
+        };
+        self.wake.notify_one();
+        result
+    }
+
+    /// Waits until something was pushed. Cancel-safe. A push between two calls is not missed.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Takes what is to be written next: control first, then state, then publications.
+    pub(crate) fn take(&self) -> Taken {
+        let mut frames = Vec::new();
+        let mut publications = Vec::new();
+        let first_sequence;
+        {
+            let mut lanes = self.lanes.lock();
+            if let Some(lane) = lanes.full {
+                return Taken::Full(lane);
+            }
+            let mut room = Room(WRITE_BUDGET_BYTES);
+            while let Some(frame) = room.take(lanes.control.front(), Bytes::len) {
+                lanes.control.pop_front();
+                lanes.control_bytes -= frame.len() + ENTRY_BYTES;
+                frames.push(frame);
+            }
+            take_state(&mut lanes, &mut room, self.version, &mut frames);
+            first_sequence = lanes.next_sequence;
+            while let Some(publication) = room.take(lanes.messages.front(), |p| message_cost(p)) {
+                lanes.messages.pop_front();
+                lanes.messages_bytes -= message_cost(&publication);
+                publications.push(publication);
+            }
+            lanes.next_sequence += publications.len() as u64;
+            self.bytes.store(lanes.bytes() as u64, Ordering::Relaxed);
+            if frames.is_empty() && publications.is_empty() {
+                return match (lanes.closing, lanes.last_words.take()) {
+                    (true, Some(frame)) => Taken::Frames(vec![frame]),
+                    (true, None) => Taken::Drained,
+                    (false, _) => Taken::Nothing,
+                };
+            }
+        }
+        if !publications.is_empty() {
+            self.sent
+                .fetch_add(publications.len() as u64, Ordering::Relaxed);
+            frames.push(self.batch(first_sequence, &publications));
+        }
+        Taken::Frames(frames)
+    }
+
+    fn batch(&self, first_sequence: u64, publications: &[Arc<Publication>]) -> Bytes {
+        let size = |p: &Arc<Publication>| Batch::item_bytes(p.channel().as_str(), p.len());
+        let capacity = publications.iter().map(size).sum();
+        let mut batch = Batch::new(self.version, first_sequence, capacity);
+        for publication in publications {
+            batch.push(publication.channel().as_str(), &publication.object());
+        }
+        batch.into_bytes()
+    }
+
+    /// Says that everything queued is to be written, followed by this frame, and then the link is to be closed.
+    pub(crate) fn close_after(&self, frame: &Frame) {
+        let frame = frame.encode(self.version);
+        {
+            let mut lanes = self.lanes.lock();
+            lanes.last_words = Some(frame);
+            lanes.closing = true;
+        }
+        self.wake.notify_one();
+    }
+
+    /// Ends the queue: what still waits is dropped. Returns how many publications that are.
+    pub(crate) fn close(&self) -> usize {
+        let mut lanes = self.lanes.lock();
+        lanes.closed = true;
+        lanes.control.clear();
+        lanes.state.clear();
+        let dropped = lanes.messages.len();
+        lanes.messages.clear();
+        (lanes.control_bytes, lanes.state_bytes, lanes.messages_bytes) = (0, 0, 0);
+        self.bytes.store(0, Ordering::Relaxed);
+        dropped
+    }
+
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn publications_sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+}
+
+fn message_cost(publication: &Arc<Publication>) -> usize {
+    publication.len() + publication.channel().as_str().len() + ENTRY_BYTES
+}
+
+fn take_state(lanes: &mut Lanes, room: &mut Room, version: u8, frames: &mut Vec<Bytes>) {
+    while let Some((channel, body, written)) = lanes.state.front_mut() {
+        let part = (body.len() - *written).min(STATE_PART_BYTES);
+        if !room.fits(part) {
+            return;
+        }
+        let last = *written + part == body.len();
+        let bytes = body.slice(*written..*written + part);
+        let state = State {
+            channel: channel.0,
+            last,
+            body: bytes,
+        };
+        frames.push(Frame::State(state).encode(version));
+        *written += part;
+        if last {
+            lanes.state_bytes -= body.len() + ENTRY_BYTES;
+            lanes.state.pop_front();
+        }
+    }
+}
+
+/// How much still goes into one write. The first entry always goes.
+struct Room(usize);
+
+impl Room {
+    fn fits(&mut self, size: usize) -> bool {
+        if size > self.0 && self.0 < WRITE_BUDGET_BYTES {
+            return false;
+        }
+        // An entry of no bytes still uses up a little, so that a write is bounded in entries too.
+        self.0 = self.0.saturating_sub(size.max(1));
+        true
+    }
+
+    fn take<T: Clone>(&mut self, front: Option<&T>, size: impl Fn(&T) -> usize) -> Option<T> {
+        front.filter(|entry| self.fits(size(entry))).cloned()
+    }
+}
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

@@ -1,0 +1,198 @@
+//! What the tasks of one node share.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use halley_bayeux::Engine;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::forwarding::LocalInterest;
+use crate::link::{LinkEnd, LinkQueue};
+use crate::membership::{Conflict, LinkId, Source};
+use crate::wire::{Interest, Proof, Refusal};
+use crate::{
+    Clock, ClusterConfig, Counters, Member, MembershipListener, NodeName, RandomSource,
+    StateChannel, StateHandler,
+};
+
+/// Events that may wait for the actor. A full channel makes the readers of links wait, and with them the siblings.
+pub(super) const EVENTS_MAX: usize = 1024;
+/// Bytes of received state messages that may wait for the actor, over all links.
+const STATE_BUDGET_BYTES: usize = 64 << 20;
+
+/// What happens, for the actor.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A node may be at this address.
+    Learned(SocketAddr, Source),
+    /// An attempt to open a link failed.
+    DialFailed {
+        address: SocketAddr,
+        refusal: Option<Refusal>,
+    },
+    /// A link that this node opened is up.
+    OutUp {
+        link: LinkId,
+        address: SocketAddr,
+        /// Who this node said it was.
+        as_member: Member,
+        member: Member,
+        queue: Arc<LinkQueue>,
+        rtt_us: Arc<AtomicU64>,
+    },
+    OutDown {
+        link: LinkId,
+        end: LinkEnd,
+    },
+    /// A node that knows the secret wants to come in.
+    Admit {
+        link: LinkId,
+        proof: Proof,
+        cancel: CancellationToken,
+        /// Cancelled when the task that reads the link has ended.
+        done: CancellationToken,
+        reply: oneshot::Sender<Result<Admission, Refusal>>,
+    },
+    Interest(LinkId, Interest),
+    Known(LinkId, Vec<SocketAddr>),
+    State(LinkId, StateChannel, Bytes, OwnedSemaphorePermit),
+    SiblingLeaves(LinkId),
+    InDown {
+        link: LinkId,
+        end: LinkEnd,
+    },
+}
+
+/// What a task that was admitted needs.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(super) me: Member,
+    /// The reader of the sibling's previous link: it must have ended before this one delivers anything.
+    pub(super) after: Option<CancellationToken>,
+}
+
+/// A member, as others than the actor see it.
+#[derive(Clone, Debug)]
+pub(crate) struct MemberEntry {
+    pub(crate) member: Member,
+    pub(crate) queue: Arc<LinkQueue>,
+}
+
+/// The link to a sibling, for the statistics. Stays when the link is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkRecord {
+    pub(crate) queue: Arc<LinkQueue>,
+    pub(crate) rtt_us: Arc<AtomicU64>,
+    pub(crate) up: bool,
+}
+
+/// The state of the node's cluster layer, for readiness.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// It accepts siblings.
+    pub listening: bool,
+    /// It is leaving or has left.
+    pub leaving: bool,
+    /// It has ended by a fault inside: the node must be restarted.
+    pub failed: bool,
+    /// Other live nodes that have this node's name. A node in conflict is not a member of the cluster.
+    pub conflicts: Vec<Conflict>,
+    /// Number of siblings.
+    pub members: usize,
+    /// Number of addresses that are known.
+    pub addresses: usize,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: ClusterConfig,
+    pub(crate) clock: Clock,
+    pub(crate) random: RandomSource,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) interest: Arc<LocalInterest>,
+    /// This node. Written by the actor.
+    pub(crate) me: RwLock<Member>,
+    /// The members. Written by the actor.
+    pub(crate) members: RwLock<BTreeMap<NodeName, MemberEntry>>,
+    /// Links by sibling. Written by the actor.
+    pub(crate) links: Mutex<BTreeMap<NodeName, LinkRecord>>,
+    pub(crate) status: Mutex<Status>,
+    /// Handlers and listeners that the actor has not taken over yet.
+    pub(crate) registrations: Mutex<Registrations>,
+    /// Wakes the actor for a registration or for `leave`.
+    pub(crate) wake: Notify,
+    /// Whoever waits for the node to have left.
+    pub(crate) leave: Mutex<Option<oneshot::Sender<()>>>,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) state_budget: Arc<Semaphore>,
+    pub(super) next_link: AtomicU64,
+}
+
+#[derive(Default)]
+pub(crate) struct Registrations {
+    pub(crate) handlers: Vec<(StateChannel, Arc<dyn StateHandler>)>,
+    pub(crate) listeners: Vec<Arc<dyn MembershipListener>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("me", &*self.me.read())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: ClusterConfig,
+        clock: Clock,
+        random: RandomSource,
+        engine: Arc<Engine>,
+        me: Member,
+    ) -> (Self, mpsc::Receiver<Event>) {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let interest = Arc::new(LocalInterest::new(&config.channels));
+        let shared = Self {
+            config,
+            clock,
+            random,
+            engine,
+            counters: Arc::default(),
+            interest,
+            me: RwLock::new(me),
+            members: RwLock::default(),
+            links: Mutex::default(),
+            status: Mutex::default(),
+            registrations: Mutex::default(),
+            wake: Notify::new(),
+            leave: Mutex::default(),
+            events,
+            cancel: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            state_budget: Arc::new(Semaphore::new(STATE_BUDGET_BYTES)),
+            next_link: AtomicU64::new(1),
+        };
+        (shared, receiver)
+    }
+
+    pub(crate) fn me(&self) -> Member {
+        self.me.read().clone()
+    }
+
+    /// Hands an event to the actor. It waits when the actor is behind, and does nothing when the actor has ended.
+    pub(crate) async fn event(&self, event: Event) {
+        let _ = self.events.send(event).await;
+    }
+
+    pub(super) fn new_link(&self) -> LinkId {
+        LinkId(self.next_link.fetch_add(1, Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,290 @@
+//! The directory as a state machine: associations, members and frames in, frames to send and net changes out.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+use bytes::Bytes;
+use halley_bayeux::{Millis, SessionId, UserId};
+use smallvec::SmallVec;
+
+use super::few::Few;
+use super::user_set::{UserChange, UserSet};
+use crate::parts::{NetChanges, Outcome, Outgoing, Output, PartLimits, PartTooLarge, Parts};
+use crate::{Incarnation, NodeId, NodeName};
+
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// Nearly every session stands for one user, and nearly every user has one session on a node.
+type Ties<T> = SmallVec<[T; 1]>;
+
+/// Everything one node knows of users.
+#[derive(Debug)]
+pub(super) struct Directory {
+    this_node: NodeName,
+    parts: Parts<UserSet>,
+    /// The local sessions of each user that is present here.
+    sessions: Map<UserId, Ties<SessionId>>,
+    /// The users that each associated session stands for.
+    users_of: Map<SessionId, Ties<UserId>>,
+    /// The siblings on which each user is present. The names share their text with the replicas' sets.
+    remote: Map<UserId, Few<NodeName>>,
+    /// Net changes that the listeners have not been told.
+    waiting: NetChanges<(UserId, NodeName), bool>,
+    /// Whether there is a listener; without one nothing is noted.
+    listening: bool,
+}
+
+impl Directory {
+    pub(super) fn new(this_node: NodeName, incarnation: Incarnation, limits: PartLimits) -> Self {
+        let parts =
+            Parts::new(incarnation, UserSet::default(), limits).expect("an empty set has no bytes");
+        Self {
+            this_node,
+            parts,
+            sessions: Map::default(),
+            users_of: Map::default(),
+            remote: Map::default(),
+            waiting: NetChanges::default(),
+            listening: false,
+        }
+    }
+
+    /// Ties a user to a local session. Returns false when it was tied already.
+    pub(super) fn associate(
+        &mut self,
+        user: &UserId,
+        session: SessionId,
+        sends: &mut Vec<Outgoing>,
+    ) -> Result<bool, PartTooLarge> {
+        match self.sessions.get_mut(user) {
+            Some(sessions) if sessions.contains(&session) => return Ok(false),
+            Some(sessions) => sessions.push(session),
+            None => {
+                self.change(
+                    UserChange {
+                        user: user.clone(),
+                        present: true,
+                    },
+                    sends,
+                )?;
+                self.sessions
+                    .insert(user.clone(), Ties::from_elem(session, 1));
+            }
+        }
+        self.users_of.entry(session).or_default().push(user.clone());
+        Ok(true)
+    }
+
+    /// Unties a user from a local session. Returns false when it was not tied.
+    pub(super) fn disassociate(
+        &mut self,
+        user: &UserId,
+        session: SessionId,
+        sends: &mut Vec<Outgoing>,
+    ) -> bool {
+        let Some(users) = self.users_of.get_mut(&session) else {
+            return false;
+        };
+        let Some(at) = users.iter().position(|tied| tied == user) else {
+            return false;
+        };
+        users.swap_remove(at);
+        if users.is_empty() {
+            self.users_of.remove(&session);
+        }
+        self.untie(user, session, sends);
+        true
+    }
+
+    /// Unties a user from all its local sessions and returns them.
+    pub(super) fn disassociate_all(
+        &mut self,
+        user: &UserId,
+        sends: &mut Vec<Outgoing>,
+    ) -> Vec<SessionId> {
+        let sessions = self.local(user).to_vec();
+        for session in &sessions {
+            self.disassociate(user, *session, sends);
+        }
+        sessions
+    }
+
+    /// A session is gone: every user it stood for is untied.
+    pub(super) fn session_removed(&mut self, session: SessionId, sends: &mut Vec<Outgoing>) {
+        for user in self.users_of.remove(&session).unwrap_or_default() {
+            self.untie(&user, session, sends);
+        }
+    }
+
+    fn untie(&mut self, user: &UserId, session: SessionId, sends: &mut Vec<Outgoing>) {
+        let Some(sessions) = self.sessions.get_mut(user) else {
+            return;
+        };
+        sessions.retain(|tied| *tied != session);
+        if !sessions.is_empty() {
+            return;
+        }
+        self.sessions.remove(user);
+        let retracted = self.change(
+            UserChange {
+                user: user.clone(),
+                present: false,
+            },
+            sends,
+        );
+        debug_assert!(retracted.is_ok(), "a smaller part fits");
+    }
+
+    pub(super) fn joined(&mut self, node: &NodeId, now: Millis, sends: &mut Vec<Outgoing>) {
+        self.event(sends, |parts, out| parts.joined(node, now, out));
+    }
+
+    pub(super) fn left(&mut self, node: &NodeId, sends: &mut Vec<Outgoing>) {
+        self.event(sends, |parts, out| parts.left(node, out));
+    }
+
+    pub(super) fn received(
+        &mut self,
+        from: &NodeId,
+        bytes: Bytes,
+        now: Millis,
+        sends: &mut Vec<Outgoing>,
+    ) -> Outcome {
+        self.event(sends, |parts, out| parts.received(from, bytes, now, out))
+    }
+
+    pub(super) fn tick(&mut self, now: Millis, sends: &mut Vec<Outgoing>) {
+        self.event(sends, |parts, out| parts.tick(now, out));
+    }
+
+    pub(super) fn restarted(&mut self, incarnation: Incarnation, sends: &mut Vec<Outgoing>) {
+        self.event(sends, |parts, out| parts.restart(incarnation, out));
+    }
+
+    /// The local sessions of a user.
+    pub(super) fn local(&self, user: &UserId) -> &[SessionId] {
+        self.sessions.get(user).map_or(&[], |sessions| sessions)
+    }
+
+    /// The siblings on which a user is present.
+    pub(super) fn remote(&self, user: &UserId) -> impl Iterator<Item = NodeId> {
+        self.siblings(user).iter().filter_map(|name| {
+            let incarnation = self.parts.replica(name)?.incarnation();
+            Some(NodeId {
+                name: name.clone(),
+                incarnation,
+            })
+        })
+    }
+
+    fn siblings(&self, user: &UserId) -> &[NodeName] {
+        self.remote.get(user).map_or(&[], Few::as_slice)
+    }
+
+    pub(super) fn is_present_at(&self, user: &UserId, node: &NodeName) -> bool {
+        if *node == self.this_node {
+            self.sessions.contains_key(user)
+        } else {
+            self.siblings(user).contains(node)
+        }
+    }
+
+    pub(super) fn is_present(&self, user: &UserId) -> bool {
+        self.sessions.contains_key(user) || self.remote.contains_key(user)
+    }
+
+    pub(super) fn presence(&self, user: &UserId) -> Vec<NodeName> {
+        let here = self
+            .sessions
+            .contains_key(user)
+            .then(|| self.this_node.clone());
+        here.into_iter()
+            .chain(self.siblings(user).iter().cloned())
+            .collect()
+    }
+
+    /// Every user once, local ones first.
+    pub(super) fn users(&self) -> impl Iterator<Item = &UserId> {
+        let elsewhere = self
+            .remote
+            .keys()
+            .filter(|user| !self.sessions.contains_key(*user));
+        self.sessions.keys().chain(elsewhere)
+    }
+
+    pub(super) fn local_user_count(&self) -> usize {
+        self.parts.own().state().len()
+    }
+
+    /// From now on net changes are noted.
+    pub(super) fn listen(&mut self) {
+        self.listening = true;
+    }
+
+    pub(super) fn waiting(&mut self) -> &mut NetChanges<(UserId, NodeName), bool> {
+        &mut self.waiting
+    }
+
+    /// What one entry of the index of remote users takes.
+    #[cfg(test)]
+    pub(super) const REMOTE_ENTRY_BYTES: usize = size_of::<(UserId, Few<NodeName>)>();
+
+    #[cfg(test)]
+    pub(super) fn parts(&self) -> &Parts<UserSet> {
+        &self.parts
+    }
+
+    #[cfg(test)]
+    pub(super) fn remote_capacity(&self) -> usize {
+        self.remote.capacity()
+    }
+
+    fn change(
+        &mut self,
+        change: UserChange,
+        sends: &mut Vec<Outgoing>,
+    ) -> Result<(), PartTooLarge> {
+        self.event(sends, |parts, out| parts.change(change, out))
+    }
+
+    fn event<R>(
+        &mut self,
+        sends: &mut Vec<Outgoing>,
+        event: impl FnOnce(&mut Parts<UserSet>, &mut Output<UserChange>) -> R,
+    ) -> R {
+        let mut out = Output::default();
+        let result = event(&mut self.parts, &mut out);
+        sends.append(&mut out.sends);
+        for UserChange { user, present } in out.own_changes {
+            self.note(user, self.this_node.clone(), present);
+        }
+        for (node, UserChange { user, present }) in out.changes {
+            self.index(&user, &node, present);
+            self.note(user, node, present);
+        }
+        result
+    }
+
+    fn index(&mut self, user: &UserId, node: &NodeName, present: bool) {
+        // The name is kept as it was when it stays: one text per user.
+        let (user, nodes) = match self.remote.remove_entry(user) {
+            Some((user, nodes)) => (user, Some(nodes)),
+            None => (user.clone(), None),
+        };
+        let nodes = match (nodes, present) {
+            (Some(nodes), true) => Some(nodes.with(node.clone())),
+            (Some(nodes), false) => nodes.without(node),
+            (None, true) => Some(Few::One(node.clone())),
+            (None, false) => None,
+        };
+        if let Some(nodes) = nodes {
+            self.remote.insert(user, nodes);
+        }
+    }
+
+    fn note(&mut self, user: UserId, node: NodeName, present: bool) {
+        if self.listening {
+            self.waiting.note((user, node), !present, &present);
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The user directory of a running node.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use halley_bayeux::{
+    EndReason, Engine, Millis, Publication, Session, SessionId, SessionListener, UserId,
+};
+use parking_lot::RwLock;
+use tracing::{debug, warn};
+
+use super::directory::Directory;
+use super::{PresenceListener, message};
+use crate::parts::{Outcome, Outgoing, PartLimits, PartTooLarge};
+use crate::{Clock, Member, NodeName, StateChannel, StateHandler, StateSender};
+
+/// The user directory of one node. Cheap to clone.
+///
+/// It must be registered twice with whatever carries state: itself as the handler of [`StateChannel::SETI`], and
+/// [`message_handler`](Seti::message_handler) as that of [`StateChannel::SETI_MESSAGES`]. It learns of members by *joined*
+/// only, so that must happen before there are any.
+///
+/// Frames are queued while the directory's lock is held, so that siblings get them in the order of the changes. The
+/// [`StateSender`] therefore must not call a handler from inside a send.
+#[derive(Clone)]
+pub struct Seti {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    this_node: NodeName,
+    engine: Arc<Engine>,
+    sender: Arc<dyn StateSender>,
+    clock: Clock,
+    directory: RwLock<Directory>,
+    listeners: ArcSwap<Vec<Arc<dyn PresenceListener>>>,
+}
+
+/// Where a message to a user went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SendOutcome {
+    /// How many sessions on this node took it.
+    pub local: usize,
+    /// The siblings to which it was queued. They deliver it to the sessions that the user has there by then.
+    pub nodes: Vec<NodeName>,
+    /// The siblings where the user is known to be, but to which it could not be queued: the link was full or has just
+    /// gone, or the message is longer than a link carries.
+    pub refused: Vec<NodeName>,
+}
+
+impl SendOutcome {
+    /// Whether anybody was there to take it.
+    pub fn is_sent(&self) -> bool {
+        self.local > 0 || !self.nodes.is_empty()
+    }
+}
+
+/// Why a user was not associated. Nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AssociateError {
+    /// The session has ended.
+    #[error("the session has ended")]
+    SessionEnded,
+    /// The node's directory is full.
+    #[error("the directory of this node is full: {0}")]
+    Full(#[from] PartTooLarge),
+}
+
+impl Seti {
+    /// The bounds that Seti uses unless told otherwise: 64 MiB are about three million users on one node.
+    pub fn default_limits() -> PartLimits {
+        PartLimits {
+            part_bytes_max: 64 << 20,
+            ..PartLimits::default()
+        }
+    }
+
+    /// The directory of `engine`'s users, announced through `sender`. From now on sessions with a user are associated
+    /// when they are added and disassociated when they are removed; to be made before the node serves.
+    pub fn new(
+        engine: Arc<Engine>,
+        sender: Arc<dyn StateSender>,
+        clock: Clock,
+        limits: PartLimits,
+    ) -> Self {
+        let this = sender.this_node();
+        let directory = Directory::new(this.name.clone(), this.incarnation, limits);
+        let inner = Arc::new(Inner {
+            this_node: this.name,
+            engine,
+            sender,
+            clock,
+            directory: RwLock::new(directory),
+            listeners: ArcSwap::default(),
+        });
+        inner
+            .engine
+            .add_session_listener(Arc::new(Sessions(Arc::downgrade(&inner))));
+        Self { inner }
+    }
+
+    /// Ties a user to a session of this node. Returns false when it was tied already. A session may stand for several
+    /// users, a user may have several sessions.
+    ///
+    /// # Errors
+    /// [`AssociateError`].
+    pub fn associate(&self, user: &UserId, session: &Arc<Session>) -> Result<bool, AssociateError> {
+        self.inner.associate(user, session.id())
+    }
+
+    /// Unties a user from a session. Returns false when it was not tied.
+    pub fn disassociate(&self, user: &UserId, session: &Session) -> bool {
+        let session = *session.id();
+        self.inner
+            .change(|directory, sends| directory.disassociate(user, session, sends))
+    }
+
+    /// Unties a user from all its sessions on this node and returns them.
+    pub fn disassociate_all(&self, user: &UserId) -> Vec<SessionId> {
+        self.inner
+            .change(|directory, sends| directory.disassociate_all(user, sends))
+    }
+
+    /// Every user that is present anywhere, once, in no order.
+    pub fn users(&self) -> Vec<UserId> {
+        self.inner.directory.read().users().cloned().collect()
+    }
+
+    /// How many users have a session on this node.
+    pub fn local_user_count(&self) -> usize {
+        self.inner.directory.read().local_user_count()
+    }
+
+    /// The nodes on which a user is present.
+    pub fn presence(&self, user: &UserId) -> Vec<NodeName> {
+        self.inner.directory.read().presence(user)
+    }
+
+    /// Whether a user is present on any node.
+    pub fn is_present(&self, user: &UserId) -> bool {
+        self.inner.directory.read().is_present(user)
+    }
+
+    /// The sessions that a user has on this node.
+    pub fn sessions(&self, user: &UserId) -> Vec<SessionId> {
+        self.inner.directory.read().local(user).to_vec()
+    }
+
+    /// Sends an event to every session of a user, on every node: one frame per node, whatever the number of sessions.
+    /// An unknown user gets nothing, and nothing is sent on a guess.
+    pub fn send(&self, user: &UserId, publication: &Arc<Publication>) -> SendOutcome {
+        let nodes: Vec<_> = self.inner.directory.read().remote(user).collect();
+        let mut outcome = SendOutcome {
+            local: self.inner.deliver(user, publication),
+            ..SendOutcome::default()
+        };
+        if nodes.is_empty() {
+            return outcome;
+        }
+        let frame = message::encode(user, publication);
+        for node in nodes {
+            match self
+                .inner
+                .sender
+                .send_state(&node, StateChannel::SETI_MESSAGES, frame.clone())
+            {
+                Ok(()) => outcome.nodes.push(node.name),
+                Err(error) => {
+                    debug!(%node, %error, "message to a user not queued");
+                    outcome.refused.push(node.name);
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Adds a listener. It is told what changes from now on, not what is.
+    pub fn add_listener(&self, listener: Arc<dyn PresenceListener>) {
+        self.inner.directory.write().listen();
+        self.inner.listeners.rcu(|listeners| {
+            let mut listeners = Vec::clone(listeners);
+            listeners.push(listener.clone());
+            listeners
+        });
+    }
+
+    /// The handler of [`StateChannel::SETI_MESSAGES`].
+    pub fn message_handler(&self) -> Arc<dyn StateHandler> {
+        Arc::new(Messages(self.clone()))
+    }
+}
+
+impl StateHandler for Seti {
+    fn joined(&self, member: &Member) {
+        let now = self.inner.now();
+        self.inner
+            .change(|directory, sends| directory.joined(&member.id(), now, sends));
+    }
+
+    fn left(&self, member: &Member) {
+        self.inner
+            .change(|directory, sends| directory.left(&member.id(), sends));
+    }
+
+    fn received(&self, from: &Member, body: Bytes) {
+        let now = self.inner.now();
+        let outcome = self
+            .inner
+            .change(|directory, sends| directory.received(&from.id(), body, now, sends));
+        if outcome == Outcome::Malformed {
+            warn!(from = %from.name, "malformed directory frame");
+        }
+    }
+
+    fn tick(&self) {
+        let now = self.inner.now();
+        self.inner
+            .change(|directory, sends| directory.tick(now, sends));
+    }
+
+    fn restarted(&self, this_node: &Member) {
+        self.inner
+            .change(|directory, sends| directory.restarted(this_node.incarnation, sends));
+    }
+}
+
+impl fmt::Debug for Seti {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seti")
+            .field("this_node", &self.inner.this_node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    fn associate(&self, user: &UserId, session: &SessionId) -> Result<bool, AssociateError> {
+        let new = self.change(|directory, sends| directory.associate(user, *session, sends))?;
+        // The session may have ended before it was tied; then its removal found nothing to untie.
+        if self.engine.session(session).is_none() {
+            self.change(|directory, sends| directory.session_removed(*session, sends));
+            return Err(AssociateError::SessionEnded);
+        }
+        Ok(new)
+    }
+
+    fn deliver(&self, user: &UserId, publication: &Arc<Publication>) -> usize {
+        let sessions =
+            smallvec::SmallVec::<[SessionId; 4]>::from_slice(self.directory.read().local(user));
+        let now = self.now();
+        sessions
+            .iter()
+            .filter(|session| self.engine.deliver(session, publication, now))
+            .count()
+    }
+
+    /// Changes the directory, queues the frames in the order of the changes, and tells the listeners.
+    fn change<R>(&self, change: impl FnOnce(&mut Directory, &mut Vec<Outgoing>) -> R) -> R {
+        let mut sends = Vec::new();
+        let mut directory = self.directory.write();
+        let result = change(&mut directory, &mut sends);
+        for send in sends {
+            match send {
+                Outgoing::All(body) => {
+                    self.sender.broadcast_state(StateChannel::SETI, body);
+                }
+                Outgoing::To(node, body) => {
+                    // A sibling that could not be reached is reset or gone: it joins again and gets everything.
+                    if let Err(error) = self.sender.send_state(&node, StateChannel::SETI, body) {
+                        debug!(%node, %error, "directory frame not queued");
+                    }
+                }
+            }
+        }
+        let tells = directory.waiting().begin();
+        drop(directory);
+        if tells {
+            self.tell();
+        }
+        result
+    }
+
+    fn tell(&self) {
+        let turn = Turn(self);
+        loop {
+            let (user, node, present) = {
+                let mut directory = self.directory.write();
+                let Some(((user, node), _)) = directory.waiting().take() else {
+                    break;
+                };
+                let present = directory.is_present_at(&user, &node);
+                (user, node, present)
+            };
+            for listener in self.listeners.load().iter() {
+                if present {
+                    listener.present(&user, &node);
+                } else {
+                    listener.absent(&user, &node);
+                }
+            }
+        }
+        std::mem::forget(turn);
+    }
+}
+
+/// Gives the turn to tell back when a listener panics, so that others are still told.
+struct Turn<'a>(&'a Inner);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.directory.write().waiting().give_up();
+    }
+}
+
+/// Associates sessions by themselves. It does not keep the directory alive: the engine keeps it.
+struct Sessions(Weak<Inner>);
+
+impl SessionListener for Sessions {
+    fn added(&self, session: &Arc<Session>) {
+        let (Some(inner), Some(user)) = (self.0.upgrade(), session.user()) else {
+            return;
+        };
+        match inner.associate(user, session.id()) {
+            // It may end while it is announced.
+            Ok(_) | Err(AssociateError::SessionEnded) => {}
+            Err(error) => warn!(%user, %error, "user not associated"),
+        }
+    }
+
+    fn removed(&self, session: &Arc<Session>, _reason: EndReason) {
+        let Some(inner) = self.0.upgrade() else {
+            return;
+        };
+        let session = *session.id();
+        inner.change(|directory, sends| directory.session_removed(session, sends));
+    }
+}
+
+/// Delivers what siblings send to users of this node.
+struct Messages(Seti);
+
+impl StateHandler for Messages {
+    fn joined(&self, _member: &Member) {}
+
+    fn left(&self, _member: &Member) {}
+
+    fn received(&self, from: &Member, body: Bytes) {
+        match message::decode(&body) {
+            Ok((user, publication)) => {
+                // The user may have gone meanwhile. The sender addressed every node, so it is not sent on.
+                self.0.inner.deliver(&user, &publication);
+            }
+            Err(error) => warn!(from = %from.name, %error, "message dropped"),
+        }
+    }
+}

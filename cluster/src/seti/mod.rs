@@ -1,0 +1,29 @@
+//! Seti, the user directory: on which nodes a user is present, and messages to users wherever they are.
+//!
+//! ```text
+//!  engine ──session added/removed──▶ Seti ──▶ directory (pure) ──▶ own part: the set of users with a session here
+//!                                     │            ▲                    │ deltas, snapshots (state channel SETI)
+//!  send(user, publication) ──────────▶│            │                    ▼
+//!     local sessions ◀── deliver ─────┤            └──── replicas of the siblings' sets
+//!     nodes where the user is ◀───────┘  one frame per node (state channel SETI_MESSAGES)
+//! ```
+//!
+//! A user counts once per node, however many sessions it has there: the first association announces it, the last
+//! disassociation retracts it. A message is sent to the nodes where the user is known to be and delivered there to
+//! local sessions only; it is never forwarded and never sent to nodes on a guess.
+//!
+//! What it does not do: say that a message arrived (a node may be lost after the frame was queued), or keep messages
+//! for users that are not present.
+
+mod directory;
+mod few;
+mod handle;
+mod listener;
+mod message;
+mod user_set;
+
+pub use handle::{AssociateError, SendOutcome, Seti};
+pub use listener::PresenceListener;
+
+#[cfg(test)]
+mod tests;

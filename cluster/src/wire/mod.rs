@@ -1,0 +1,47 @@
+//! The native dialect between Halley nodes: binary WebSocket messages, one frame each.
+//!
+//! ```text
+//! frame = version byte, kind byte, body
+//! ```
+//!
+//! | frame | sent by | answered by | when lost |
+//! |---|---|---|---|
+//! | `Hello` | dialler | `Challenge`, or a close | the handshake times out |
+//! | `Challenge` | acceptor | `Proof` | the handshake times out |
+//! | `Proof` | dialler | `Welcome`, `Refused`, or a close | the handshake times out |
+//! | `Welcome`, `Refused` | acceptor | – | the handshake times out |
+//! | `Ping` | dialler | `Pong` | the link ends after the detection time |
+//! | `Interest` | dialler | – | cannot be: the link is ordered; a lost link starts with a snapshot |
+//! | `Known` | dialler | – | repeated |
+//! | `State` | dialler | – | the link ends, and both sides start over |
+//! | `Publications` | dialler | – | a gap in the sequence ends the link |
+//! | `Leaving` | dialler | – | the silence is noticed |
+//!
+//! No checksum: TCP carries the frames, and a frame that was damaged in spite of it does not decode or breaks the
+//! sequence. `Hello` has version byte 0 and a frozen layout, so that every release can read every other's; all later
+//! frames carry the version that the acceptor chose.
+
+mod codec;
+mod frame;
+mod publications;
+
+pub(crate) use codec::{decode as decode_body, encode as encode_body};
+pub use frame::Refusal;
+pub(crate) use frame::{
+    Challenge, Frame, FrameError, Hello, Interest, MAC_BYTES, NONCE_BYTES, Proof, Refused, State,
+    Welcome,
+};
+pub(crate) use publications::Batch;
+
+/// Oldest and newest version of the dialect that this release speaks.
+pub(crate) const VERSION_MIN: u8 = 1;
+/// See [`VERSION_MIN`].
+pub(crate) const VERSION_MAX: u8 = 1;
+/// The version byte of frames that precede the choice of a version.
+const VERSION_UNDECIDED: u8 = 0;
+/// Greatest frame before the sibling has proved that it knows the secret.
+pub(crate) const HANDSHAKE_FRAME_BYTES_MAX: usize = 4096;
+/// Longest client address that a node may announce; it must fit into a handshake frame.
+pub(crate) const CLIENT_URL_BYTES_MAX: usize = 2048;
+/// Most addresses in one `Known` frame.
+pub(crate) const KNOWN_ADDRESSES_MAX: usize = 1024;

@@ -1,0 +1,260 @@
+//! Nodes in one process over loopback sockets: how they find each other, what travels, what happens when one goes.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use halley_cluster::{MulticastConfig, Observed};
+use support::{Node, config, eventually, mesh, secret};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_mesh_from_one_seed() {
+    let nodes = mesh(&["a", "b", "c"]).await;
+    assert_eq!(nodes[1].names(), ["a", "c"]);
+    eventually("round trips are measured", || {
+        nodes.iter().all(|n| {
+            n.cluster
+                .link_stats()
+                .iter()
+                .all(|l| l.up && l.rtt.is_some())
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_clusters_merge_when_one_link_meets() {
+    let left = mesh(&["a", "b"]).await;
+    let right = mesh(&["c", "d"]).await;
+    let bridge = Node::start(config("e", &[left[1].address(), right[1].address()])).await;
+    eventually("one cluster of five", || {
+        left.iter()
+            .chain(&right)
+            .chain([&bridge])
+            .all(|node| node.names().len() == 4)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_goes_once_to_each_node_that_wants_it_and_nowhere_else() {
+    let nodes = mesh(&["a", "b", "c"]).await;
+    let (_b, on_b) = nodes[1]
+        .subscriber(&["/chat/x", "/chat/*", "/chat/**", "/**"])
+        .await;
+    let (_c, on_c) = nodes[2].subscriber(&["/other"]).await;
+    nodes[0].until_reached("/chat/x", &on_b).await;
+    nodes[0].until_reached("/other", &on_c).await;
+    for n in 0..500 {
+        nodes[0].publish("/chat/x", &n.to_string());
+        nodes[0].publish("/meta/private", "1");
+        nodes[0].publish("/halley/presence", "1");
+    }
+    nodes[0].publish("/other", "\"end\"");
+    let numbers =
+        |data: Vec<String>| -> Vec<u32> { data.iter().filter_map(|d| d.parse().ok()).collect() };
+    eventually("all on b", || on_b.data().iter().any(|d| d == "\"end\"")).await;
+    eventually("the end on c", || {
+        on_c.data().iter().any(|d| d == "\"end\"")
+    })
+    .await;
+    assert_eq!(
+        numbers(on_b.data()),
+        (0..500).collect::<Vec<_>>(),
+        "each once, in order"
+    );
+    assert!(
+        on_c.all().iter().all(|(channel, _)| channel == "/other"),
+        "{:?}",
+        on_c.all()
+    );
+    let sent_to = |name: &str| {
+        let stats = nodes[0].cluster.link_stats();
+        stats
+            .iter()
+            .find(|link| link.sibling.as_str() == name)
+            .unwrap()
+            .publications_sent
+    };
+    assert!(
+        sent_to("c") < 100,
+        "nothing goes to a node that does not want it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interest_follows_the_subscriptions() {
+    let nodes = mesh(&["a", "b"]).await;
+    let (session, inbox) = nodes[1].subscriber(&["/x"]).await;
+    nodes[0].until_reached("/x", &inbox).await;
+    session
+        .unsubscribe(&support::channel("/x"), nodes[1].clock.now())
+        .await
+        .unwrap();
+    let sent = || nodes[0].cluster.link_stats()[0].publications_sent;
+    eventually("nothing is sent any more", || {
+        let before = sent();
+        nodes[0].publish("/x", "1");
+        std::thread::sleep(Duration::from_millis(2));
+        sent() == before
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fixed_channels_are_asked_for_without_subscribers() {
+    let a = Node::start(config("a", &[])).await;
+    let mut fixed = config("b", &[a.address()]);
+    fixed.channels = Observed::Fixed(vec!["/all/**".into()]);
+    let b = Node::start(fixed).await;
+    eventually("joined", || a.names().len() == 1 && b.names().len() == 1).await;
+    eventually("sent although nobody subscribed", || {
+        a.publish("/all/x", "1");
+        b.cluster.counters().publications_received.get() > 0
+    })
+    .await;
+    let (_session, inbox) = b.subscriber(&["/elsewhere"]).await;
+    let sent = || a.cluster.link_stats()[0].publications_sent;
+    eventually("nothing is under way", || {
+        sent() == b.cluster.counters().publications_received.get()
+    })
+    .await;
+    let received = sent();
+    a.publish("/elsewhere", "1");
+    a.publish("/all/x", "1");
+    eventually("one more", || {
+        b.cluster.counters().publications_received.get() > received
+    })
+    .await;
+    assert!(inbox.all().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_has_left_and_comes_back_with_another_incarnation() {
+    let a = Node::start(config("a", &[])).await;
+    let b = Node::start(config("b", &[a.address()])).await;
+    eventually("joined", || a.names().len() == 1 && b.names().len() == 1).await;
+    let (old, address) = (b.cluster.this_node(), b.address());
+    let stopped = Instant::now();
+    b.stop().await;
+    eventually("left", || a.names().is_empty()).await;
+    assert!(stopped.elapsed() < Duration::from_secs(5));
+    // It knows nobody: the other one finds it again, at its old address.
+    let mut again = config("b", &[]);
+    again.listen = address;
+    let started = Instant::now();
+    let b = Node::start(again).await;
+    eventually("joined again", || {
+        a.names().len() == 1 && b.names().len() == 1
+    })
+    .await;
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
+    let new = b.cluster.this_node();
+    assert_ne!(old.incarnation, new.incarnation);
+    let expected = [
+        format!("+{}", old.id()),
+        format!("-{}", old.id()),
+        format!("+{}", new.id()),
+    ];
+    assert_eq!(a.events.all(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_on_purpose_is_seen_at_once_and_loses_nothing() {
+    let nodes = mesh(&["a", "b"]).await;
+    let (_session, inbox) = nodes[1].subscriber(&["/x"]).await;
+    nodes[0].until_reached("/x", &inbox).await;
+    for n in 0..1000 {
+        nodes[0].publish("/x", &n.to_string());
+    }
+    let leaving = Instant::now();
+    nodes[0].cluster.leave().await;
+    eventually("left", || nodes[1].names().is_empty()).await;
+    assert!(
+        leaving.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        leaving.elapsed()
+    );
+    assert_eq!(
+        inbox
+            .data()
+            .iter()
+            .filter(|data| data.parse::<u32>().is_ok())
+            .count(),
+        1000
+    );
+    assert!(nodes[0].cluster.status().leaving && !nodes[0].cluster.status().failed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_resets_the_link_and_both_sides_join_again() {
+    let mut small = config("a", &[]);
+    small.limits.frame_bytes = 1 << 16;
+    small.limits.message_queue_bytes = 1 << 16;
+    let a = Node::start(small).await;
+    let b = Node::start(config("b", &[a.address()])).await;
+    let (_session, inbox) = b.subscriber(&["/x"]).await;
+    a.until_reached("/x", &inbox).await;
+    let large = format!("\"{}\"", "x".repeat(20_000));
+    eventually("reset", || {
+        for _ in 0..1000 {
+            a.publish("/x", &large);
+        }
+        a.cluster.counters().links_reset_queue_full.get() > 0
+    })
+    .await;
+    eventually("left and joined again", || {
+        a.events.all().len() >= 3 && b.events.all().len() >= 3
+    })
+    .await;
+    assert!(
+        a.cluster.counters().publications_dropped.get() > 0,
+        "the loss is counted"
+    );
+    eventually("it works again", || {
+        a.publish("/x", "\"again\"");
+        inbox.data().iter().any(|data| data == "\"again\"")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_find_each_other_by_multicast() {
+    let group = |port| {
+        let interface = [127, 0, 0, 1].into();
+        let interval = Duration::from_millis(200);
+        Some(MulticastConfig {
+            port,
+            interface,
+            interval,
+            ..MulticastConfig::default()
+        })
+    };
+    let free = std::net::UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let (mut first, mut second) = (config("a", &[]), config("b", &[]));
+    (first.multicast, second.multicast) = (group(free), group(free));
+    let (a, b) = (Node::start(first).await, Node::start(second).await);
+    // Garbage and forged datagrams are counted, and nothing else happens.
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for garbage in [&b""[..], b"x", &[1; 1400], &[1; 3000]] {
+        let _ = socket.send_to(garbage, ("127.0.0.1", free));
+    }
+    let mut stranger = config("c", &[]);
+    (stranger.multicast, stranger.secret) = (group(free), secret(2));
+    let c = Node::start(stranger).await;
+    eventually("joined", || a.names() == ["b"] && b.names() == ["a"]).await;
+    eventually("foreign datagrams are counted", || {
+        a.cluster.counters().datagrams_ignored.get() > 0
+            && c.cluster.counters().datagrams_ignored.get() > 0
+    })
+    .await;
+    assert!(c.names().is_empty());
+}
