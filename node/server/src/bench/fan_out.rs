@@ -200,6 +200,7 @@ impl Pace<'_> {
             self.lag.saturating_record(due.elapsed().as_micros() as u64);
             self.publish();
         }
+        sleep_until(start + Duration::from_secs_f64(seconds)).await;
     }
 
     fn publish(&mut self) {

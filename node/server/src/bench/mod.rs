@@ -9,6 +9,7 @@
 //! once and in order.
 
 mod fan_out;
+mod floor;
 mod frame;
 mod idle;
 mod open;
@@ -67,6 +68,8 @@ enum Mode {
     PingPong(ping_pong::PingPong),
     /// Clients that come, publish and vanish without goodbye: rates and errors.
     Storm(storm::Storm),
+    /// A bare server for the fan-out load, to compare others with.
+    Floor(floor::Floor),
 }
 
 impl BenchCommand {
@@ -104,6 +107,7 @@ impl BenchCommand {
             Mode::Idle(mode) => mode.run(&targets, &processes).await?,
             Mode::PingPong(mode) => mode.run(&targets).await?,
             Mode::Storm(mode) => mode.run(&targets, &processes).await?,
+            Mode::Floor(mode) => mode.run().await?,
         };
         print!("{report}");
         if let Some(file) = &self.common.json {
