@@ -1,1 +1,55 @@
-//! Skeleton.
+//! The Bayeux protocol and the engine: messages, channel names, sessions, the channel tree, queues, hooks.
+//!
+//! No sockets, no HTTP, no clock: a transport brings text and the present instant, and carries out what comes back. No cluster either:
+//! siblings plug in through taps, listeners and local sessions.
+//!
+//! ```text
+//! transport -> Engine::websocket_frame / Engine::http_request
+//!   json: one pass, fields as slices -> pipeline: validation, extensions, session, policy
+//!     -> publication: encoded once -> tree: snapshots, no lock -> session queues -> writer
+//! ```
+//!
+//! Allowed order of locks: a session's subscriptions before a channel; a session's state before the timer wheel or the browsers. Nothing
+//! else is nested.
+
+mod advice;
+mod browsers;
+mod channel_name;
+mod config;
+mod engine;
+mod extension;
+mod ids;
+mod json;
+mod listener;
+mod message;
+mod policy;
+mod publication;
+mod refusal;
+mod reply;
+mod session;
+mod stats;
+mod time;
+mod tree;
+mod wheel;
+
+pub use advice::{Advice, Reconnect};
+pub use channel_name::{
+    CHANNEL_NAME_BYTES_MAX, CHANNEL_SEGMENTS_MAX, ChannelKind, ChannelName, InvalidChannel,
+};
+pub use config::{DEPTH_MAX, EngineConfig, InvalidConfig};
+pub use engine::{
+    Engine, HeldConnect, HttpOutcome, HttpReply, HttpRequest, LocalSession, Output, Refused,
+    Released, WebSocketPeer, WriteTicket,
+};
+pub use extension::{Delivery, Extension, Flow};
+pub use ids::{InvalidUserId, SESSION_ID_CHARACTERS, SessionId, USER_ID_BYTES_MAX, UserId};
+pub use json::{Json, ScanError};
+pub use listener::{Service, ServiceReply, SessionListener, SubscriptionListener, Tap, TapId};
+pub use message::Message;
+pub use policy::{BoxFuture, Decision, DefaultPolicy, HandshakeVerdict, SecurityPolicy, Verdict};
+pub use publication::{InvalidPublication, Publication};
+pub use refusal::{DENIED_BY_SECURITY_POLICY, FrameError, FrameRefusal, HttpError, LIMIT_REACHED};
+pub use reply::Reply;
+pub use session::{EndReason, LocalReceiver, Session, Transport};
+pub use stats::EngineStats;
+pub use time::Millis;

@@ -1,0 +1,350 @@
+use super::Engine;
+use super::pipeline::{Context, Origin, Outcome};
+use crate::json::RawMessage;
+use crate::message::Message;
+use crate::refusal::{self, Denied, denied};
+use crate::reply::Reply;
+use crate::session::{BrowserSlots, ClientAdvice, ConnectOutcome, ConnectRequest, Session};
+use crate::tree::Subscriber;
+use crate::{
+    Advice, ChannelKind, ChannelName, DENIED_BY_SECURITY_POLICY, Flow, HandshakeVerdict,
+    LIMIT_REACHED, Publication, Reconnect, ServiceReply, Verdict,
+};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The held connects of a session's browser.
+pub(super) struct Slots<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) session: &'a Session,
+    pub(super) http2: bool,
+}
+
+impl BrowserSlots for Slots<'_> {
+    fn take(&self) -> bool {
+        let config = &self.engine.config;
+        let max = if self.http2 {
+            config.http2_max_sessions_per_browser
+        } else {
+            config.max_sessions_per_browser
+        };
+        match self.session.browser() {
+            Some(browser) => self.engine.browsers.take_slot(browser, max),
+            None => max != 0,
+        }
+    }
+
+    fn give_back(&self) {
+        if let Some(browser) = self.session.browser() {
+            self.engine.browsers.give_slot_back(browser);
+        }
+    }
+}
+
+impl Engine {
+    pub(super) async fn handshake(
+        self: &Arc<Self>,
+        context: Context<'_>,
+        message: &Message<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Outcome {
+        let user = match self.policy.can_handshake(message).resolve().await {
+            HandshakeVerdict::Grant { user } => user,
+            HandshakeVerdict::Deny { advice } => {
+                reply.refuse(refusal::HANDSHAKE_DENIED);
+                reply.advice = Some(advice.unwrap_or(Advice::NONE));
+                return Outcome::Replied;
+            }
+        };
+        let (browser, cookie) = match context.origin {
+            Origin::Http { browser, .. } => {
+                let (id, new) = self.browsers.admit(browser, context.now);
+                let cookie = new.then(|| id.to_string());
+                (Some(id), cookie)
+            }
+            Origin::WebSocket { .. } | Origin::Local => (None, None),
+        };
+        let session = self.add_session(context.origin.transport(), user, browser, None);
+        reply.succeed();
+        reply.session_id = Some(*session.id());
+        reply.advice = Some(session.state.lock().full_advice(&self.config));
+        Outcome::Handshaken(session, cookie)
+    }
+
+    pub(super) fn connect(
+        &self,
+        context: Context<'_>,
+        session: &Arc<Session>,
+        raw: &RawMessage<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Outcome {
+        let (connection, http2, alone) = match context.origin {
+            Origin::WebSocket { connection } => (connection, false, false),
+            Origin::Http { http2, alone, .. } => (0, http2, alone),
+            Origin::Local => (0, false, false),
+        };
+        let advice = raw.advice.filter(|advice| advice.starts_with('{'));
+        let request = ConnectRequest {
+            transport: context.origin.transport(),
+            connection,
+            advice: advice
+                .map(|advice| ClientAdvice::parse(advice, self.config.max_client_advice_ms)),
+            alone,
+            id: reply.id,
+            ext: &mut reply.ext,
+        };
+        let slots = Slots {
+            engine: self,
+            session,
+            http2,
+        };
+        let (outcome, displaced) = {
+            let mut state = session.state.lock();
+            let result = state.connect(request, &slots, &self.config, context.now);
+            self.arm(session, &mut state);
+            result
+        };
+        displaced.wake();
+        match outcome {
+            ConnectOutcome::Parked { generation } => return Outcome::Parked { generation },
+            ConnectOutcome::Reply(advice) => {
+                reply.succeed();
+                reply.advice = advice;
+            }
+            // No `error` field, reference 1.9.
+            ConnectOutcome::TooMany => {
+                reply.advice = Some(Advice {
+                    multiple_clients: true,
+                    ..Advice::only(Reconnect::None)
+                });
+            }
+            ConnectOutcome::Unknown => {
+                reply.refuse(refusal::SESSION_UNKNOWN);
+                reply.advice = Some(Advice::HANDSHAKE);
+                return Outcome::Replied;
+            }
+        }
+        Outcome::Connected
+    }
+
+    /// Elements in order, up to the first refusal; those before it stay subscribed (reference 5.7).
+    pub(super) async fn subscribe(
+        &self,
+        session: &Arc<Session>,
+        message: &Message<'_>,
+        channels: &[ChannelName],
+        reply: &mut Reply<'_>,
+    ) {
+        reply.succeed();
+        for channel in channels {
+            if let Err(error) = self.subscribe_one(session, message, channel).await {
+                reply.refuse(error);
+                return;
+            }
+        }
+    }
+
+    async fn subscribe_one(
+        &self,
+        session: &Arc<Session>,
+        message: &Message<'_>,
+        channel: &ChannelName,
+    ) -> Result<(), Cow<'static, str>> {
+        if channel.kind() == ChannelKind::Service {
+            return Ok(());
+        }
+        let meta = self.meta.find(channel.as_str()).is_some();
+        if !session.is_local() && (channel.kind() == ChannelKind::Meta || channel.is_internal()) {
+            let what = if meta || channel.is_internal() {
+                Denied::Subscribe
+            } else {
+                Denied::Create
+            };
+            return Err(denied(what, DENIED_BY_SECURITY_POLICY));
+        }
+        if !meta
+            && !self.tree.contains(channel)
+            && let Verdict::Deny(reason) = self
+                .policy
+                .can_create(session, channel, message)
+                .resolve()
+                .await
+        {
+            return Err(denied(Denied::Create, &reason));
+        }
+        if let Verdict::Deny(reason) = self
+            .policy
+            .can_subscribe(session, channel, message)
+            .resolve()
+            .await
+        {
+            return Err(denied(Denied::Subscribe, &reason));
+        }
+        if channel.kind() == ChannelKind::Meta {
+            return Err(refusal::SUBSCRIBE_FAILED.into());
+        }
+        self.subscribe_session(session, channel)
+    }
+
+    /// Subscribes without asking the policy.
+    pub(super) fn subscribe_session(
+        &self,
+        session: &Arc<Session>,
+        channel: &ChannelName,
+    ) -> Result<(), Cow<'static, str>> {
+        let listeners = self.subscription_listeners.load();
+        {
+            let mut subscriptions = session.subscriptions.lock();
+            if subscriptions.closed {
+                return Err(refusal::SUBSCRIBE_FAILED.into());
+            }
+            let Err(position) = subscriptions.channels.binary_search(channel) else {
+                return Ok(());
+            };
+            if !session.is_local() && subscriptions.channels.len() >= self.config.max_subscriptions
+            {
+                return Err(denied(Denied::Subscribe, LIMIT_REACHED));
+            }
+            self.tree
+                .subscribe(channel, Subscriber::session(session), &listeners)
+                .map_err(|_| denied(Denied::Create, LIMIT_REACHED))?;
+            subscriptions.channels.insert(position, channel.clone());
+        }
+        for listener in listeners.iter() {
+            listener.subscribed(session, channel);
+        }
+        Ok(())
+    }
+
+    /// Not being subscribed is success; a channel that does not exist is not (reference 5.7).
+    pub(super) fn unsubscribe(
+        &self,
+        session: &Arc<Session>,
+        channels: &[ChannelName],
+        reply: &mut Reply<'_>,
+    ) {
+        reply.succeed();
+        for channel in channels {
+            match channel.kind() {
+                ChannelKind::Service => {}
+                ChannelKind::Meta if self.meta.find(channel.as_str()).is_some() => {
+                    return reply.refuse(refusal::UNSUBSCRIBE_FAILED);
+                }
+                _ if !self.tree.contains(channel) => return reply.refuse(refusal::CHANNEL_MISSING),
+                _ => self.unsubscribe_session(session, channel),
+            }
+        }
+    }
+
+    pub(super) fn unsubscribe_session(&self, session: &Arc<Session>, channel: &ChannelName) {
+        let listeners = self.subscription_listeners.load();
+        {
+            let mut subscriptions = session.subscriptions.lock();
+            let Ok(position) = subscriptions.channels.binary_search(channel) else {
+                return;
+            };
+            subscriptions.channels.remove(position);
+            self.tree.unsubscribe(channel, session.key(), &listeners);
+        }
+        for listener in listeners.iter() {
+            listener.unsubscribed(session, channel);
+        }
+    }
+
+    /// Whether the session may publish; the error string if not.
+    async fn authorise_publish(
+        &self,
+        session: &Arc<Session>,
+        message: &Message<'_>,
+        exists: bool,
+    ) -> Result<(), Cow<'static, str>> {
+        let channel = message.channel();
+        if channel.is_internal() && !session.is_local() {
+            return Err(denied(Denied::Publish, DENIED_BY_SECURITY_POLICY));
+        }
+        if !exists
+            && let Verdict::Deny(reason) = self
+                .policy
+                .can_create(session, channel, message)
+                .resolve()
+                .await
+        {
+            return Err(denied(Denied::ChannelCreate, &reason));
+        }
+        match self
+            .policy
+            .can_publish(session, channel, message)
+            .resolve()
+            .await
+        {
+            // It may have ended while a policy was thinking.
+            Verdict::Grant if !session.is_live() => Err(refusal::SESSION_UNKNOWN.into()),
+            Verdict::Grant => Ok(()),
+            Verdict::Deny(reason) => Err(denied(Denied::Publish, &reason)),
+        }
+    }
+
+    pub(super) async fn broadcast(
+        &self,
+        context: Context<'_>,
+        session: &Arc<Session>,
+        message: &Message<'_>,
+        reply: &mut Reply<'_>,
+    ) {
+        let channel = message.channel();
+        let exists = self.tree.contains(channel);
+        if let Err(error) = self.authorise_publish(session, message, exists).await {
+            return reply.refuse(error);
+        }
+        if !exists {
+            // The channel only has to exist for a later unsubscribe to find it: beyond the limits it simply does not.
+            let creator = Some(session).filter(|session| !session.is_local());
+            let _ = self.tree.create(channel, creator);
+        }
+        let publication = Publication::relay(channel.clone(), message.raw);
+        let stopped = self
+            .extensions
+            .load()
+            .iter()
+            .rev()
+            .any(|e| e.outgoing_broadcast(session, &publication, context.now) == Flow::Stop);
+        if stopped {
+            return reply.refuse(refusal::MESSAGE_DELETED);
+        }
+        reply.succeed();
+        self.fan_out(&publication, Some(session), true);
+    }
+
+    pub(super) async fn call_service(
+        &self,
+        context: Context<'_>,
+        session: &Arc<Session>,
+        message: &Message<'_>,
+        reply: &mut Reply<'_>,
+    ) {
+        let service = {
+            let services = self.services.load();
+            let mut found = None;
+            if !services.is_empty() {
+                message.channel().for_each_consulted(|name| {
+                    if found.is_none() {
+                        found = services.get(name).cloned();
+                    }
+                });
+            }
+            found
+        };
+        if let Err(error) = self
+            .authorise_publish(session, message, service.is_some())
+            .await
+        {
+            return reply.refuse(error);
+        }
+        reply.succeed();
+        if let Some(service) = service
+            && let ServiceReply::Refused(error) = service.message(session, message, context.now)
+        {
+            reply.refuse(error);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The engine: joins sessions, channels, hooks and time. Each file holds one step of a message's way.
+
+mod fan_out;
+mod handlers;
+mod http;
+mod lifecycle;
+mod local_session;
+mod pipeline;
+mod websocket;
+
+pub use http::{HeldConnect, HttpOutcome, HttpReply, HttpRequest, Released, WriteTicket};
+pub use local_session::{LocalSession, Refused};
+pub use websocket::{Output, WebSocketPeer};
+
+use crate::browsers::Browsers;
+use crate::session::{QueueLimits, Session};
+use crate::stats::Counters;
+use crate::tree::{ChannelTree, Limits, Receiver, Subscriber};
+use crate::wheel::Wheel;
+use crate::{
+    ChannelName, EngineConfig, EngineStats, Extension, Publication, SecurityPolicy, Service,
+    SessionId, SessionListener, SubscriptionListener, Tap, TapId,
+};
+use ahash::RandomState;
+use arc_swap::ArcSwap;
+use lifecycle::Sweeps;
+use parking_lot::Mutex;
+use pipeline::MetaChannels;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A list of hooks, read on every message and written before serving.
+type Hooks<T> = ArcSwap<Vec<Arc<T>>>;
+
+/// A node's Bayeux engine. Shared by all transports; every method may be called from any thread.
+pub struct Engine {
+    config: EngineConfig,
+    policy: Arc<dyn SecurityPolicy>,
+    sessions: papaya::HashMap<SessionId, Arc<Session>, RandomState>,
+    tree: ChannelTree,
+    wheel: Wheel,
+    browsers: Browsers,
+    counters: Counters,
+    meta: MetaChannels,
+    server_disconnect: Arc<Publication>,
+    /// Keys of sessions, taps and connections.
+    next_key: AtomicU64,
+    /// The instant of the last tick, for what is dropped without being told the time.
+    latest: AtomicU64,
+    session_listeners: Hooks<dyn SessionListener>,
+    subscription_listeners: Hooks<dyn SubscriptionListener>,
+    extensions: Hooks<dyn Extension>,
+    /// Whether any extension wants to see each delivery.
+    sees_deliveries: AtomicBool,
+    services: ArcSwap<HashMap<ChannelName, Arc<dyn Service>, RandomState>>,
+    taps: Mutex<HashMap<u64, TapEntry, RandomState>>,
+    /// Sessions whose queue overflowed: ended already, taken out of the maps by the next tick, so that a publish never recurses.
+    overflowed: Mutex<Vec<Arc<Session>>>,
+    sweeps: Mutex<Sweeps>,
+}
+
+struct TapEntry {
+    tap: Arc<dyn Tap>,
+    patterns: Vec<ChannelName>,
+}
+
+fn push<T: ?Sized>(hooks: &Hooks<T>, hook: &Arc<T>) {
+    hooks.rcu(|list| {
+        let mut list = Vec::clone(list);
+        list.push(hook.clone());
+        list
+    });
+}
+
+impl Engine {
+    /// An engine without sessions. Check the configuration with [`EngineConfig::validate`] first: what it refuses is not defended against.
+    #[must_use]
+    pub fn new(config: EngineConfig, policy: Arc<dyn SecurityPolicy>) -> Arc<Self> {
+        let limits = Limits {
+            channels: config.max_channels,
+            channels_per_session: u32::try_from(config.max_channels_per_session)
+                .unwrap_or(u32::MAX),
+        };
+        Arc::new(Self {
+            config,
+            policy,
+            sessions: papaya::HashMap::with_hasher(RandomState::new()),
+            tree: ChannelTree::new(limits),
+            wheel: Wheel::new(),
+            browsers: Browsers::default(),
+            counters: Counters::default(),
+            meta: MetaChannels::new(),
+            server_disconnect: Publication::server_disconnect(),
+            next_key: AtomicU64::new(1),
+            latest: AtomicU64::new(0),
+            session_listeners: ArcSwap::default(),
+            subscription_listeners: ArcSwap::default(),
+            extensions: ArcSwap::default(),
+            sees_deliveries: AtomicBool::new(false),
+            services: ArcSwap::default(),
+            taps: Mutex::default(),
+            overflowed: Mutex::default(),
+            sweeps: Mutex::default(),
+        })
+    }
+
+    /// The options.
+    #[must_use]
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    /// Adds a listener of sessions.
+    pub fn add_session_listener(&self, listener: Arc<dyn SessionListener>) {
+        push(&self.session_listeners, &listener);
+    }
+
+    /// Adds a listener of subscriptions. It is not told of those that exist already.
+    pub fn add_subscription_listener(&self, listener: Arc<dyn SubscriptionListener>) {
+        push(&self.subscription_listeners, &listener);
+    }
+
+    /// Adds an extension, behind those already there.
+    pub fn add_extension(&self, extension: Arc<dyn Extension>) {
+        if extension.sees_deliveries() {
+            self.sees_deliveries.store(true, Ordering::Relaxed);
+        }
+        push(&self.extensions, &extension);
+    }
+
+    /// Sets the handler of a service channel; a wildcard such as `/service/x/*` handles what has no handler of its own.
+    pub fn add_service(&self, channel: ChannelName, service: Arc<dyn Service>) {
+        self.services.rcu(|services| {
+            let mut services = HashMap::clone(services);
+            services.insert(channel.clone(), service.clone());
+            services
+        });
+    }
+
+    /// Adds a tap without patterns.
+    pub fn add_tap(&self, tap: Arc<dyn Tap>) -> TapId {
+        let key = self.draw_key();
+        self.taps.lock().insert(
+            key,
+            TapEntry {
+                tap,
+                patterns: Vec::new(),
+            },
+        );
+        TapId(key)
+    }
+
+    /// Subscribes a tap to a channel or pattern; nothing if it is subscribed already, or gone. Not bound by the channel limits.
+    pub fn tap_subscribe(&self, id: TapId, channel: &ChannelName) {
+        let mut taps = self.taps.lock();
+        let Some(entry) = taps.get_mut(&id.0) else {
+            return;
+        };
+        if !entry.patterns.contains(channel) {
+            entry.patterns.push(channel.clone());
+            let subscriber = Subscriber {
+                key: id.0,
+                receiver: Receiver::Tap(entry.tap.clone()),
+            };
+            // Cannot fail: limits bind clients only.
+            let _ = self.tree.subscribe(channel, subscriber, &[]);
+        }
+    }
+
+    /// Takes a pattern from a tap.
+    pub fn tap_unsubscribe(&self, id: TapId, channel: &ChannelName) {
+        let mut taps = self.taps.lock();
+        if let Some(entry) = taps.get_mut(&id.0) {
+            entry.patterns.retain(|pattern| pattern != channel);
+            self.tree.unsubscribe(channel, id.0, &[]);
+        }
+    }
+
+    /// Removes a tap with all its patterns. A publish that is under way may still call it.
+    pub fn remove_tap(&self, id: TapId) {
+        let entry = self.taps.lock().remove(&id.0);
+        for channel in entry.map(|entry| entry.patterns).unwrap_or_default() {
+            self.tree.unsubscribe(&channel, id.0, &[]);
+        }
+    }
+
+    /// The channels with at least one session of this node.
+    #[must_use]
+    pub fn subscribed_channels(&self) -> Vec<ChannelName> {
+        self.tree.subscribed()
+    }
+
+    /// The session with this id, while it is live.
+    #[must_use]
+    pub fn session(&self, id: &SessionId) -> Option<Arc<Session>> {
+        self.sessions.pin().get(id).cloned()
+    }
+
+    /// All sessions, in no order.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        self.sessions.pin().values().cloned().collect()
+    }
+
+    /// Number of sessions.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// What the engine counts.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        EngineStats {
+            sessions: self.session_count() as u64,
+            channels: self.tree.channel_count() as u64,
+            subscriptions: self.tree.subscription_count() as u64,
+            queue_bytes: self.counters.queue_bytes.sum(),
+            messages_received: self.counters.received.sum(),
+            messages_delivered: self.counters.delivered.sum(),
+            handshakes: self.counters.handshakes.sum(),
+            queue_overflows: self.counters.overflows.sum(),
+            expired: self.counters.expired.sum(),
+        }
+    }
+
+    fn draw_key(&self) -> u64 {
+        self.next_key.fetch_add(1, Ordering::Relaxed)
+    }
+
+    const fn queue_limits(&self) -> QueueLimits {
+        QueueLimits {
+            messages: self.config.max_queue,
+            bytes: self.config.max_queue_bytes,
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("sessions", &self.session_count())
+            .field("channels", &self.tree.channel_count())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

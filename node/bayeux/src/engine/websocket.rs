@@ -1,0 +1,374 @@
+use super::Engine;
+use super::pipeline::{Context, Origin, Outcome};
+use crate::refusal::FrameError;
+use crate::reply::Reply;
+use crate::session::{Binding, Hold, HoldPlace, NEVER, Phase, Session, State};
+use crate::{Millis, Publication};
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+/// What a WebSocket transport has to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A text frame: a JSON array, UTF-8. After it has been written (or has failed), call [`WebSocketPeer::written`].
+    Frame(Bytes),
+    /// A close frame with this code and reason. Nothing follows.
+    Close(u16, &'static str),
+}
+
+/// The engine's side of one WebSocket connection. Owned by the task that owns the socket.
+///
+/// Inbound text goes to [`Engine::websocket_frame`], one frame after the other; outbound frames come from
+/// [`WebSocketPeer::poll_output`], each as much as waits, up to the byte budget: events first, then the replies of the frames before.
+pub struct WebSocketPeer {
+    engine: Arc<Engine>,
+    /// Unique in the engine.
+    connection: u64,
+    /// The session this connection stands for.
+    session: Option<Arc<Session>>,
+    /// Encoded replies, an array without its closing bracket.
+    replies: Vec<u8>,
+    /// Events of the queue that go before `replies`.
+    events_first: usize,
+    /// `replies` hold a connect reply: where only those deliver, events may go now.
+    connect_reply: bool,
+    /// The last frame carried a handshake or connect reply, and the session's expiry waits for its end.
+    unconfirmed: bool,
+    finished: bool,
+}
+
+type Events = SmallVec<[Arc<Publication>; 8]>;
+
+/// The longest text of a close frame's reason.
+const CLOSE_REASON_BYTES_MAX: usize = 123;
+
+impl Engine {
+    /// A new connection, before its first frame.
+    #[must_use]
+    pub fn websocket_peer(self: &Arc<Self>) -> WebSocketPeer {
+        WebSocketPeer {
+            engine: self.clone(),
+            connection: self.draw_key(),
+            session: None,
+            replies: Vec::new(),
+            events_first: 0,
+            connect_reply: false,
+            unconfirmed: false,
+            finished: false,
+        }
+    }
+
+    /// Processes an inbound text frame. Replies wait in the peer's output. Suspends only where a policy answers later.
+    ///
+    /// Not cancel-safe: a dropped future leaves the rest of the frame unprocessed; close the connection then.
+    ///
+    /// # Errors
+    /// When the frame cannot be answered message by message (see [`crate::FrameRefusal`]): nothing of it has taken effect, and the
+    /// connection must be closed with the error's code and reason.
+    pub async fn websocket_frame(
+        self: &Arc<Self>,
+        peer: &mut WebSocketPeer,
+        text: &str,
+        now: Millis,
+    ) -> Result<(), FrameError> {
+        let messages = self.read_frame(text).map_err(|refusal| {
+            let mut error = FrameError::from(refusal);
+            error.reason.truncate(CLOSE_REASON_BYTES_MAX);
+            error
+        })?;
+        if peer.session.is_none() && !self.config.require_handshake_per_connection {
+            // A reload or a reconnect continues its session on a new connection (reference 3.4).
+            peer.session = Self::session_id_of(&messages[0])
+                .and_then(|id| self.session(&id))
+                .filter(|s| !s.is_local());
+        }
+        for raw in &messages {
+            let mut reply = Reply::default();
+            let session = peer.session.clone();
+            let context = Context {
+                origin: Origin::WebSocket {
+                    connection: peer.connection,
+                },
+                session: session.as_ref(),
+                now,
+            };
+            match self.process(context, raw, &mut reply).await {
+                Outcome::Parked { .. } => continue,
+                Outcome::Replied => {}
+                Outcome::Connected => peer.connect_reply = true,
+                Outcome::Disconnected => peer.answer_hold(now),
+                Outcome::Handshaken(session, _) => {
+                    peer.leave_session();
+                    peer.session = Some(session);
+                    peer.connect_reply = true;
+                }
+            }
+            self.encode_reply(peer.session.as_ref(), &mut reply, now, &mut peer.replies);
+        }
+        if let Some(session) = &peer.session {
+            peer.events_first = session.queue_len();
+        }
+        Ok(())
+    }
+}
+
+impl WebSocketPeer {
+    /// The session the connection stands for.
+    #[must_use]
+    pub fn session(&self) -> Option<&Arc<Session>> {
+        self.session.as_ref()
+    }
+
+    /// The next frame to send: everything that waits, up to the byte budget. Pending registers the task to be woken once something does.
+    ///
+    /// Cancel-safe; allocates nothing for an event that goes alone.
+    pub fn poll_output(&mut self, cx: &mut TaskContext<'_>, now: Millis) -> Poll<Output> {
+        if self.finished {
+            return Poll::Pending;
+        }
+        self.answer_released(now);
+        let mut events = Events::new();
+        if let Some(session) = &self.session {
+            let mut state = session.state.lock();
+            if is_bound(&state, self.connection) {
+                if let Phase::Ended(reason) = state.phase
+                    && let Some((code, text)) = reason.close()
+                {
+                    self.finished = true;
+                    return Poll::Ready(Output::Close(code, text));
+                }
+                if !state.deliver_only || self.connect_reply {
+                    let most = if self.replies.is_empty() {
+                        usize::MAX
+                    } else {
+                        self.events_first
+                    };
+                    let bytes = take_events(
+                        &mut state,
+                        most,
+                        self.engine.config.max_frame_bytes,
+                        &mut events,
+                    );
+                    self.events_first = self
+                        .events_first
+                        .saturating_sub(events.len())
+                        .min(state.queue.len());
+                    self.engine.counters.queue_bytes.add(-(bytes as i64));
+                } else {
+                    self.events_first = 0;
+                }
+                if events.is_empty()
+                    && self.replies.is_empty()
+                    && let Binding::WebSocket(_, waker) = &mut state.binding
+                    && !waker
+                        .as_ref()
+                        .is_some_and(|waker| waker.will_wake(cx.waker()))
+                {
+                    *waker = Some(cx.waker().clone());
+                }
+            } else {
+                self.events_first = 0;
+            }
+        }
+        self.frame(&events)
+    }
+
+    /// The frame that the last [`Output::Frame`] was has been written, or has failed: if it carried a connect reply, the time in which the
+    /// client must be heard of again starts here (reference 7.3).
+    pub fn written(&mut self, now: Millis) {
+        if std::mem::take(&mut self.unconfirmed)
+            && let Some(session) = &self.session
+        {
+            self.engine.reply_written(session, now);
+        }
+    }
+
+    /// The connection has closed. Its session lives on until it expires, and can be continued elsewhere (reference 3.6); what waits for it
+    /// stays. Dropping the peer does the same, with the instant of the last tick.
+    pub fn closed(&mut self, now: Millis) {
+        self.finished = true;
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let mut state = session.state.lock();
+        let bound = is_bound(&state, self.connection);
+        if bound {
+            state.binding = Binding::None;
+        }
+        if !state.is_live() {
+            let bytes = state.queue_bytes;
+            if bound {
+                state.take_queue();
+                self.engine.counters.queue_bytes.add(-(bytes as i64));
+            }
+            return;
+        }
+        // A reply that was due and will not be written.
+        if take_released(&mut state, self.connection).is_some()
+            || ((bound || self.unconfirmed) && state.expire_at == NEVER)
+        {
+            state.reply_written(&self.engine.config, now);
+            self.engine.arm(&session, &mut state);
+        }
+    }
+
+    /// Gives up the session: publications wait for it until it speaks elsewhere or expires.
+    fn leave_session(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let mut state = session.state.lock();
+        if is_bound(&state, self.connection) {
+            state.binding = Binding::None;
+        }
+    }
+
+    /// Answers the connect held on this connection now, because what follows must come after it (reference 5.8).
+    fn answer_hold(&mut self, now: Millis) {
+        let Some(session) = self.session.clone() else {
+            return;
+        };
+        let mut state = session.state.lock();
+        let here = matches!(&state.hold, Some(hold) if matches!(hold.place, HoldPlace::WebSocket(on) if on == self.connection));
+        if let Some(hold) = state.hold.take_if(|_| here) {
+            self.finish(&session, state, &hold, now);
+        }
+    }
+
+    /// Answers the connect held on this connection if it has been released.
+    fn answer_released(&mut self, now: Millis) {
+        let Some(session) = self.session.clone() else {
+            return;
+        };
+        let mut state = session.state.lock();
+        if let Some(hold) = take_released(&mut state, self.connection) {
+            self.finish(&session, state, &hold, now);
+        }
+    }
+
+    fn finish(
+        &mut self,
+        session: &Arc<Session>,
+        mut state: parking_lot::MutexGuard<'_, State>,
+        hold: &Hold,
+        now: Millis,
+    ) {
+        let mut reply = held_reply(hold);
+        let answered = state.finish_hold(hold, &mut reply, &self.engine.config);
+        let waiting = state.queue.len();
+        drop(state);
+        if answered
+            && self
+                .engine
+                .encode_reply(Some(session), &mut reply, now, &mut self.replies)
+        {
+            self.events_first = waiting;
+            self.connect_reply = true;
+        }
+    }
+
+    /// Joins events and, if none has to go before them, replies.
+    fn frame(&mut self, events: &[Arc<Publication>]) -> Poll<Output> {
+        let replies = if self.events_first == 0 && !self.replies.is_empty() {
+            self.unconfirmed |= std::mem::take(&mut self.connect_reply);
+            std::mem::take(&mut self.replies)
+        } else {
+            Vec::new()
+        };
+        match (events, replies.is_empty()) {
+            ([], true) => Poll::Pending,
+            ([event], true) => Poll::Ready(Output::Frame(event.array())),
+            _ => Poll::Ready(Output::Frame(join(events.iter(), replies))),
+        }
+    }
+}
+
+/// The frame of some events and then replies, which come as an array without its closing bracket.
+pub(super) fn join<'a>(
+    events: impl Iterator<Item = &'a Arc<Publication>> + Clone,
+    mut replies: Vec<u8>,
+) -> Bytes {
+    let bytes: usize = events.clone().map(|event| event.len() + 1).sum();
+    if bytes == 0 {
+        if replies.is_empty() {
+            replies.push(b'[');
+        }
+        replies.push(b']');
+        return replies.into();
+    }
+    let mut out = Vec::with_capacity(bytes + replies.len() + 2);
+    for event in events {
+        out.push(if out.is_empty() { b'[' } else { b',' });
+        out.extend_from_slice(event.object_bytes());
+    }
+    if !replies.is_empty() {
+        out.push(b',');
+        out.extend_from_slice(&replies[1..]);
+    }
+    out.push(b']');
+    out.into()
+}
+
+/// The beginning of the reply to a connect that was held.
+pub(super) fn held_reply(hold: &Hold) -> Reply<'_> {
+    Reply {
+        channel: Some("\"/meta/connect\""),
+        id: hold.id.as_deref(),
+        ext: hold.ext.clone(),
+        received: hold.received,
+        ..Reply::default()
+    }
+}
+
+fn is_bound(state: &State, connection: u64) -> bool {
+    matches!(state.binding, Binding::WebSocket(bound, _) if bound == connection)
+}
+
+fn take_released(state: &mut State, connection: u64) -> Option<Box<Hold>> {
+    state.hold.take_if(|hold| {
+        hold.released && matches!(hold.place, HoldPlace::WebSocket(on) if on == connection)
+    })
+}
+
+/// Takes events from the queue within the budgets, at least one if there is any. Returns their bytes.
+fn take_events(state: &mut State, most: usize, bytes_max: usize, events: &mut Events) -> usize {
+    let mut bytes = 0;
+    while events.len() < most
+        && let Some(next) = state.queue.front()
+    {
+        if !events.is_empty() && bytes + next.len() + 1 > bytes_max {
+            break;
+        }
+        bytes += next.len();
+        events.extend(state.queue.pop_front());
+    }
+    state.queue_bytes -= bytes;
+    if state.queue.is_empty() && state.queue.capacity() > IDLE_QUEUE_CAPACITY {
+        // An idle session gives back what a burst has cost.
+        state.queue.shrink_to(0);
+    }
+    bytes
+}
+
+/// Queue slots that an idle session may keep.
+const IDLE_QUEUE_CAPACITY: usize = 16;
+
+impl Drop for WebSocketPeer {
+    fn drop(&mut self) {
+        if self.session.is_some() {
+            self.closed(self.engine.latest());
+        }
+    }
+}
+
+impl fmt::Debug for WebSocketPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocketPeer")
+            .field("connection", &self.connection)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,174 @@
+use crate::refusal::DENIED_BY_SECURITY_POLICY;
+use crate::{Advice, ChannelKind, ChannelName, Message, Session, UserId, json};
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// A future that owns what it needs.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The answer of a policy: at once, without allocation, or later, after asking elsewhere.
+pub enum Decision<T> {
+    /// The answer.
+    Now(T),
+    /// The answer to come. Messages of the same frame wait for it; other sessions do not.
+    Later(BoxFuture<T>),
+}
+
+impl<T> Decision<T> {
+    pub(crate) async fn resolve(self) -> T {
+        match self {
+            Self::Now(answer) => answer,
+            Self::Later(future) => future.await,
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Decision<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
+/// Whether something is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Allowed.
+    Grant,
+    /// Refused, with the middle part of the error string `403:<reason>:..._denied`.
+    Deny(Cow<'static, str>),
+}
+
+impl Verdict {
+    /// A refusal with the reason `denied_by_security_policy`.
+    #[must_use]
+    pub const fn deny() -> Self {
+        Self::Deny(Cow::Borrowed(DENIED_BY_SECURITY_POLICY))
+    }
+
+    const fn from_bool(granted: bool) -> Self {
+        if granted { Self::Grant } else { Self::deny() }
+    }
+}
+
+/// Whether a client gets a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandshakeVerdict {
+    /// Yes, and who it is, if known.
+    Grant {
+        /// The authenticated user.
+        user: Option<UserId>,
+    },
+    /// No.
+    Deny {
+        /// Advice for the client; `reconnect: none` when absent.
+        advice: Option<Advice>,
+    },
+}
+
+/// Decides what clients may do. The engine itself refuses, whatever the policy says, that a client subscribes or publishes to
+/// `/meta/`, `/oort` and `/seti` channels.
+///
+/// `Later` futures own their inputs: clone what they need from the arguments.
+pub trait SecurityPolicy: Send + Sync {
+    /// A client asks for a session.
+    fn can_handshake(&self, message: &Message<'_>) -> Decision<HandshakeVerdict>;
+
+    /// A session names a channel that does not exist yet.
+    fn can_create(
+        &self,
+        session: &Arc<Session>,
+        channel: &ChannelName,
+        message: &Message<'_>,
+    ) -> Decision<Verdict>;
+
+    /// A session subscribes.
+    fn can_subscribe(
+        &self,
+        session: &Arc<Session>,
+        channel: &ChannelName,
+        message: &Message<'_>,
+    ) -> Decision<Verdict>;
+
+    /// A session publishes, on a broadcast or a service channel.
+    fn can_publish(
+        &self,
+        session: &Arc<Session>,
+        channel: &ChannelName,
+        message: &Message<'_>,
+    ) -> Decision<Verdict>;
+}
+
+/// CometD's default rules (reference 6.3), and: clients do not reach the cluster's channels and do not publish to `/halley/`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DefaultPolicy {
+    trust_user: bool,
+}
+
+impl DefaultPolicy {
+    /// The rules.
+    ///
+    /// With `trust_user` a client is whoever its handshake's `ext.halley.user` says: anyone can be anyone. For trials and for
+    /// networks where something before the node writes that field; never for clients that reach the node directly.
+    #[must_use]
+    pub const fn new(trust_user: bool) -> Self {
+        Self { trust_user }
+    }
+}
+
+fn outside_meta(session: &Session, channel: &ChannelName) -> bool {
+    session.is_local() || (channel.kind() != ChannelKind::Meta && !channel.is_internal())
+}
+
+impl SecurityPolicy for DefaultPolicy {
+    fn can_handshake(&self, message: &Message<'_>) -> Decision<HandshakeVerdict> {
+        let user = || {
+            let halley = message
+                .ext_field("halley")
+                .filter(|value| value.starts_with('{'))?;
+            let user = crate::message::member(halley, "user").and_then(json::decode_string)?;
+            Some(UserId::new(&user))
+        };
+        Decision::Now(match self.trust_user.then(user).flatten() {
+            None => HandshakeVerdict::Grant { user: None },
+            Some(Ok(user)) => HandshakeVerdict::Grant { user: Some(user) },
+            // A name that cannot be a user is not silently nobody.
+            Some(Err(_)) => HandshakeVerdict::Deny { advice: None },
+        })
+    }
+
+    fn can_create(
+        &self,
+        session: &Arc<Session>,
+        channel: &ChannelName,
+        _: &Message<'_>,
+    ) -> Decision<Verdict> {
+        Decision::Now(Verdict::from_bool(outside_meta(session, channel)))
+    }
+
+    fn can_subscribe(
+        &self,
+        session: &Arc<Session>,
+        channel: &ChannelName,
+        _: &Message<'_>,
+    ) -> Decision<Verdict> {
+        Decision::Now(Verdict::from_bool(outside_meta(session, channel)))
+    }
+
+    fn can_publish(
+        &self,
+        session: &Arc<Session>,
+        channel: &ChannelName,
+        _: &Message<'_>,
+    ) -> Decision<Verdict> {
+        let reserved = !session.is_local() && channel.as_str().starts_with("/halley/");
+        Decision::Now(Verdict::from_bool(
+            outside_meta(session, channel) && !reserved,
+        ))
+    }
+}

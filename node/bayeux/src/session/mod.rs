@@ -1,0 +1,224 @@
+//! Sessions: what the node remembers of one client between its messages.
+//!
+//! ```text
+//! handshake -> Handshaken -> first connect -> Connected -> Ended(reason)
+//!                  publications -> queue -> writer (WebSocket) or held connect or reply (HTTP)
+//! ```
+//!
+//! All that changes stands in one small state under one lock, held for a few lines: parking a connect and looking whether the queue is
+//! empty are one step. A session knows nothing of the engine's maps; the engine ends sessions and tells listeners.
+
+mod connect;
+mod end_reason;
+mod state;
+
+pub(crate) use connect::{BrowserSlots, ClientAdvice, ConnectOutcome, ConnectRequest};
+pub use end_reason::EndReason;
+pub(crate) use state::{
+    Binding, Enqueued, Hold, HoldPlace, NEVER, Phase, QueueLimits, State, Wakers,
+};
+
+use crate::{ChannelName, Publication, SessionId, UserId};
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How a client reaches its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A WebSocket connection.
+    WebSocket,
+    /// HTTP requests, one of them usually held.
+    LongPolling,
+    /// Code inside the node.
+    Local,
+}
+
+impl Transport {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::LongPolling => "long-polling",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// Receives what is delivered to a local session. Called on the publish path; must not block.
+pub trait LocalReceiver: Send + Sync {
+    /// A publication.
+    fn publication(&self, publication: &Arc<Publication>);
+}
+
+impl<F: Fn(&Arc<Publication>) + Send + Sync> LocalReceiver for F {
+    fn publication(&self, publication: &Arc<Publication>) {
+        self(publication);
+    }
+}
+
+/// The channels a session is subscribed to, sorted.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    pub(crate) channels: Vec<ChannelName>,
+    /// Set when the session has ended and its channels were taken: nothing may be added any more.
+    pub(crate) closed: bool,
+}
+
+/// One client's session, or code inside the node that acts as one.
+pub struct Session {
+    id: SessionId,
+    /// Unique in the engine, in order of creation: what subscriber lists are sorted by.
+    key: u64,
+    user: Option<UserId>,
+    /// The cookie value that HTTP requests must show.
+    browser: Option<Box<str>>,
+    local: Option<Arc<dyn LocalReceiver>>,
+    /// Channels that exist because this session named them first.
+    pub(crate) channels_created: AtomicU32,
+    /// Locked before any channel's lock, never together with `state`.
+    pub(crate) subscriptions: Mutex<Subscriptions>,
+    pub(crate) state: Mutex<State>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        id: SessionId,
+        key: u64,
+        user: Option<UserId>,
+        browser: Option<Box<str>>,
+        local: Option<Arc<dyn LocalReceiver>>,
+        state: State,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            key,
+            user,
+            browser,
+            local,
+            channels_created: AtomicU32::new(0),
+            subscriptions: Mutex::default(),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// The session's id, its client's only credential.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// A number unique in this engine, in order of creation. Safe to log.
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The user that the security policy recognised at the handshake.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.user.as_ref()
+    }
+
+    /// Whether the session belongs to code inside the node.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// How the client reached the session last.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        if self.is_local() {
+            return Transport::Local;
+        }
+        self.state.lock().transport
+    }
+
+    /// Whether the session has not ended.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.state.lock().is_live()
+    }
+
+    /// Messages waiting for the client.
+    #[must_use]
+    pub fn queue_len(&self) -> usize {
+        self.state.lock().queue.len()
+    }
+
+    /// Bytes of the messages waiting for the client.
+    #[must_use]
+    pub fn queue_bytes(&self) -> usize {
+        self.state.lock().queue_bytes
+    }
+
+    /// The channels the session is subscribed to, sorted.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<ChannelName> {
+        self.subscriptions.lock().channels.clone()
+    }
+
+    /// Sets how long this session's connects are held; `None` for the engine's default. The client learns it with its next connect reply.
+    pub fn set_timeout_ms(&self, timeout_ms: Option<u64>) {
+        self.state
+            .lock()
+            .override_times(|times| times.timeout_ms = timeout_ms);
+    }
+
+    /// Sets the interval advised to this session; `None` for the engine's default. The client learns it with its next connect reply.
+    pub fn set_interval_ms(&self, interval_ms: Option<u64>) {
+        self.state
+            .lock()
+            .override_times(|times| times.interval_ms = interval_ms);
+    }
+
+    /// Sets this session's grace after a connect reply; `None` for the engine's default.
+    pub fn set_max_interval_ms(&self, max_interval_ms: Option<u64>) {
+        self.state
+            .lock()
+            .override_times(|times| times.max_interval_ms = max_interval_ms);
+    }
+
+    /// Sets whether messages leave with connect replies only.
+    pub fn set_meta_connect_deliver_only(&self, only: bool) {
+        self.state.lock().deliver_only = only;
+    }
+
+    pub(crate) fn browser(&self) -> Option<&str> {
+        self.browser.as_deref()
+    }
+
+    /// Queues a publication and wakes whoever writes, once per change from idle to not idle.
+    pub(crate) fn enqueue(&self, publication: &Arc<Publication>, limits: QueueLimits) -> Enqueued {
+        if let Some(local) = &self.local {
+            if !self.is_live() {
+                return Enqueued::Refused;
+            }
+            local.publication(publication);
+            return Enqueued::Received;
+        }
+        let (outcome, wakers) = self.state.lock().enqueue(publication, limits);
+        wakers.wake();
+        outcome
+    }
+
+    pub(crate) fn channel_removed(&self) {
+        self.channels_created.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Never shows the id: it is a credential.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("key", &self.key)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

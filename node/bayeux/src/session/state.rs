@@ -1,0 +1,270 @@
+use super::{EndReason, Transport};
+use crate::reply::ExtField;
+use crate::{Advice, EngineConfig, Millis, Publication, Reconnect};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+/// The instant that does not come.
+pub(crate) const NEVER: Millis = Millis(u64::MAX);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Handshaken,
+    Connected,
+    Ended(EndReason),
+}
+
+/// The connection that last spoke for the session: where publications go.
+#[derive(Debug)]
+pub(crate) enum Binding {
+    /// None yet, or it has closed.
+    None,
+    /// A WebSocket connection, and its writer when it waits.
+    WebSocket(u64, Option<Waker>),
+    /// HTTP: publications wait for a request.
+    Http,
+}
+
+/// Where a held connect waits for its reply.
+#[derive(Debug)]
+pub(crate) enum HoldPlace {
+    WebSocket(u64),
+    /// A parked request, and its task when it waits.
+    Http(Option<Waker>),
+}
+
+/// A connect without a reply yet.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) generation: u32,
+    pub(crate) place: HoldPlace,
+    pub(crate) id: Option<Box<str>>,
+    pub(crate) ext: Vec<ExtField>,
+    pub(crate) received: Millis,
+    pub(crate) deadline: Millis,
+    /// The request carried advice, so the reply must.
+    pub(crate) advise: bool,
+    /// Counts in its browser.
+    pub(crate) slot: bool,
+    /// The reply is due; whoever holds the connection fetches it.
+    pub(crate) released: bool,
+}
+
+/// Times that differ from the engine's for this session. Rare, so boxed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Overrides {
+    pub(crate) timeout_ms: Option<u64>,
+    pub(crate) interval_ms: Option<u64>,
+    pub(crate) max_interval_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueLimits {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What became of a publication for one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Enqueued {
+    /// The session has ended, or an extension dropped it.
+    Refused,
+    /// A local session has it.
+    Received,
+    /// It waits in the queue.
+    Queued,
+    /// The queue was full: the session has ended, and this many bytes were dropped with it. The engine must bury it.
+    Overflow { dropped_bytes: usize },
+}
+
+/// Whom to wake once the lock is released.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Wakers(pub(crate) Option<Waker>, pub(crate) Option<Waker>);
+
+impl Wakers {
+    pub(crate) fn wake(self) {
+        for waker in [self.0, self.1].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) queue: VecDeque<Arc<Publication>>,
+    pub(crate) queue_bytes: usize,
+    pub(crate) phase: Phase,
+    /// The transport of the last message.
+    pub(crate) transport: Transport,
+    /// The transport on which the present advice was given; `None` when the advice is stale.
+    pub(crate) advised: Option<Transport>,
+    pub(crate) deliver_only: bool,
+    pub(crate) binding: Binding,
+    pub(crate) hold: Option<Box<Hold>>,
+    /// Counts connects, so that a late completion of an old one is recognised.
+    pub(crate) generation: u32,
+    /// HTTP requests in process: nothing wakes until the last ends.
+    pub(crate) batch: u32,
+    pub(crate) expire_at: Millis,
+    /// The timer wheel's slot that holds this session; 0 for none.
+    pub(crate) armed: u64,
+    /// From the last connect's advice, for that connect only.
+    pub(crate) client_timeout_ms: Option<u32>,
+    pub(crate) client_interval_ms: Option<u32>,
+    pub(crate) overrides: Option<Box<Overrides>>,
+}
+
+impl State {
+    pub(crate) fn new(transport: Transport, deliver_only: bool) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            phase: Phase::Handshaken,
+            transport,
+            advised: Some(transport),
+            deliver_only,
+            binding: Binding::None,
+            hold: None,
+            generation: 0,
+            batch: 0,
+            expire_at: NEVER,
+            armed: 0,
+            client_timeout_ms: None,
+            client_interval_ms: None,
+            overrides: None,
+        }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        !matches!(self.phase, Phase::Ended(_))
+    }
+
+    pub(crate) fn override_times(&mut self, change: impl FnOnce(&mut Overrides)) {
+        change(self.overrides.get_or_insert_default());
+        self.advised = None;
+    }
+
+    fn times(&self) -> Overrides {
+        self.overrides.as_deref().copied().unwrap_or_default()
+    }
+
+    /// The timeout that is advised: never the client's own wish.
+    pub(crate) fn timeout_ms(&self, config: &EngineConfig) -> u64 {
+        self.times().timeout_ms.unwrap_or(config.timeout_ms)
+    }
+
+    pub(crate) fn interval_ms(&self, config: &EngineConfig) -> u64 {
+        self.client_interval_ms
+            .map(u64::from)
+            .or(self.times().interval_ms)
+            .unwrap_or(config.interval_ms)
+    }
+
+    pub(crate) fn max_interval_ms(&self, config: &EngineConfig) -> u64 {
+        self.times()
+            .max_interval_ms
+            .unwrap_or(config.max_interval_ms)
+    }
+
+    pub(crate) fn full_advice(&self, config: &EngineConfig) -> Advice {
+        Advice {
+            interval_ms: Some(self.interval_ms(config)),
+            timeout_ms: Some(self.timeout_ms(config)),
+            max_interval_ms: config
+                .handshake_reconnect
+                .then(|| self.max_interval_ms(config)),
+            ..Advice::only(Reconnect::Retry)
+        }
+    }
+
+    pub(crate) fn enqueue(
+        &mut self,
+        publication: &Arc<Publication>,
+        limits: QueueLimits,
+    ) -> (Enqueued, Wakers) {
+        if !self.is_live() {
+            return (Enqueued::Refused, Wakers::default());
+        }
+        let bytes = self.queue_bytes + publication.len();
+        if self.queue.len() >= limits.messages || (bytes > limits.bytes && !self.queue.is_empty()) {
+            let dropped_bytes = self.queue_bytes;
+            let wakers = self.end(EndReason::QueueOverflow);
+            return (Enqueued::Overflow { dropped_bytes }, wakers);
+        }
+        self.queue.push_back(publication.clone());
+        self.queue_bytes = bytes;
+        let waker = if self.batch == 0 {
+            self.wake_writer()
+        } else {
+            None
+        };
+        (Enqueued::Queued, Wakers(waker, None))
+    }
+
+    /// Lets what waits go out now: the waiting WebSocket writer, or else the held connect. At most one wake until it waits again.
+    pub(crate) fn wake_writer(&mut self) -> Option<Waker> {
+        match &mut self.binding {
+            Binding::WebSocket(_, waker) if !self.deliver_only => waker.take(),
+            _ => self.release_hold(),
+        }
+    }
+
+    /// Marks the held connect as due for its reply.
+    pub(crate) fn release_hold(&mut self) -> Option<Waker> {
+        let hold = self.hold.as_mut()?;
+        hold.released = true;
+        match &mut hold.place {
+            HoldPlace::Http(waker) => waker.take(),
+            HoldPlace::WebSocket(_) => match &mut self.binding {
+                Binding::WebSocket(_, waker) => waker.take(),
+                _ => None,
+            },
+        }
+    }
+
+    /// Ends the session here; the engine does the rest. The wakers are those of the connections that have to know.
+    pub(crate) fn end(&mut self, reason: EndReason) -> Wakers {
+        self.phase = Phase::Ended(reason);
+        self.expire_at = NEVER;
+        if !reason.keeps_queue() {
+            self.queue = VecDeque::new();
+            self.queue_bytes = 0;
+        }
+        let held = self.release_hold();
+        let bound = match &mut self.binding {
+            Binding::WebSocket(_, waker) => waker.take(),
+            _ => None,
+        };
+        Wakers(held, bound)
+    }
+
+    /// Takes all that waits.
+    pub(crate) fn take_queue(&mut self) -> VecDeque<Arc<Publication>> {
+        self.queue_bytes = 0;
+        std::mem::take(&mut self.queue)
+    }
+
+    /// A connect or handshake reply is with the client, or lost: from here the session must be heard of again.
+    pub(crate) fn reply_written(&mut self, config: &EngineConfig, now: Millis) {
+        if self.is_live() && self.hold.is_none() {
+            self.expire_at = now
+                .after(self.interval_ms(config))
+                .after(self.max_interval_ms(config));
+        }
+    }
+
+    /// A message other than connect arrived.
+    pub(crate) fn heard(&mut self, config: &EngineConfig, now: Millis) {
+        if self.expire_at != NEVER {
+            self.expire_at = self.expire_at.max(now.after(self.max_interval_ms(config)));
+        }
+    }
+
+    /// The next instant at which time alone changes something.
+    pub(crate) fn deadline(&self) -> Millis {
+        let hold = self.hold.as_ref().filter(|hold| !hold.released);
+        hold.map_or(NEVER, |hold| hold.deadline).min(self.expire_at)
+    }
+}
