@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use halley_bayeux::InvalidChannel;
+
 use crate::endpoint::InvalidUrl;
 
 /// The server said no. Bayeux writes it as `code:arguments:text`.
@@ -112,8 +114,14 @@ pub enum ConnectError {
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// The channel name is not one; nothing was sent.
-    #[error("{0:?} is not a channel name")]
-    Channel(String),
+    #[error("{channel:?} is not a channel: {reason}")]
+    Channel {
+        /// What was given.
+        channel: String,
+        /// The rule it breaks.
+        #[source]
+        reason: InvalidChannel,
+    },
     /// The data cannot be written as JSON; nothing was sent.
     #[error("the data cannot be written as JSON: {0}")]
     Data(#[source] serde_json::Error),

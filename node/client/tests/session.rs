@@ -1,6 +1,9 @@
 //! The client against a server that follows a script, on loopback.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stand outside of test functions"
+)]
 
 mod script;
 
@@ -103,7 +106,7 @@ async fn requests_have_acknowledged_outcomes() {
     }
     assert!(matches!(
         client.publish("no", 1).await,
-        Err(RequestError::Channel(_))
+        Err(RequestError::Channel { .. })
     ));
     let large = "x".repeat(70_000);
     assert!(matches!(
