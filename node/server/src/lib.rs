@@ -1,3 +1,31 @@
-//! Skeleton.
+//! A clustered messaging node: transports, configuration, metrics and the command line of Halley.
+//!
+//! ```text
+//! clients ──HTTP, WebSocket──> client ──frames──> halley_bayeux::Engine <── services
+//! scrapers, operators ──HTTP──> admin ──reads──> readiness, metrics
+//! node: starts all of it from a config, and drains it
+//! ```
+//!
+//! The protocol itself is in `halley-bayeux`, the links between nodes in `halley-cluster`; nothing here knows what a
+//! message means.
 
+mod admin;
 pub mod bench;
+mod client;
+mod clock;
+pub mod command_line;
+pub mod config;
+mod cookies;
+mod http_server;
+mod logs;
+mod metrics;
+pub mod node;
+mod origin;
+pub mod pages;
+mod readiness;
+pub mod services;
+mod timed_io;
+
+pub use clock::Clock;
+pub use node::{Node, StartError};
+pub use readiness::{Readiness, Unready};

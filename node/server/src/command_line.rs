@@ -1,0 +1,126 @@
+//! The command line of the binary.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use crate::config::{self, Config};
+use crate::logs;
+use crate::node::Node;
+
+/// Exit status for a configuration that cannot be used.
+const STATUS_CONFIGURATION: u8 = 2;
+
+/// A clustered Bayeux messaging node.
+#[derive(Debug, Parser)]
+#[command(name = "halley", version, about)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs one node.
+    Serve {
+        /// The configuration, TOML. Without it: defaults and the environment.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Prints every option with its default, or checks a file.
+    Config {
+        /// Checks this file, with the environment on top, instead of printing.
+        #[arg(long, value_name = "FILE")]
+        check: Option<PathBuf>,
+    },
+}
+
+/// Runs the command; the status is 0, 2 for a configuration error, or 1 for anything else.
+#[must_use]
+pub fn run(line: CommandLine) -> ExitCode {
+    match line.command {
+        Command::Serve { config } => serve(config.as_deref()),
+        Command::Config { check: Some(file) } => match load(Some(&file)) {
+            Ok(_) => {
+                println!("{}: valid", file.display());
+                ExitCode::SUCCESS
+            }
+            Err(status) => status,
+        },
+        Command::Config { check: None } => {
+            print!("{}", config::reference());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Reads the configuration; on failure writes every error to standard error.
+fn load(file: Option<&Path>) -> Result<Config, ExitCode> {
+    let environment = std::env::vars_os().filter_map(|(name, value)| {
+        Some((
+            name.into_string().ok()?,
+            value.to_string_lossy().into_owned(),
+        ))
+    });
+    let config = match file {
+        Some(file) => Config::from_file(file, environment),
+        None => Config::from_text("", environment),
+    };
+    config.map_err(|error| {
+        match file {
+            Some(file) => eprintln!("configuration error in {}:\n{error}", file.display()),
+            None => eprintln!("configuration error:\n{error}"),
+        }
+        ExitCode::from(STATUS_CONFIGURATION)
+    })
+}
+
+fn serve(file: Option<&Path>) -> ExitCode {
+    let config = match load(file) {
+        Ok(config) => config,
+        Err(status) => return status,
+    };
+    logs::start(&config.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "cannot start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(serve_until_told(config));
+    // Whatever a drain had to leave behind ends with the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve_until_told(config: Config) -> anyhow::Result<()> {
+    // Before the node is up, so that a signal during the start is not lost.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let node = Node::start(config).await?;
+    let why = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = node.drain_requested() => "the admin address",
+    };
+    info!(by = why, "drain begins");
+    tokio::select! {
+        () = node.drain() => Ok(()),
+        // A second signal means now.
+        _ = terminate.recv() => Err(anyhow::anyhow!("a second SIGTERM cut the drain short")),
+        _ = interrupt.recv() => Err(anyhow::anyhow!("a second SIGINT cut the drain short")),
+    }
+}
