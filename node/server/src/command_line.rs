@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use crate::config::{self, Config};
+use crate::dev::{DevCommand, stdin_closed};
 use crate::logs;
 use crate::node::Node;
 
@@ -24,11 +25,16 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Starts a local cluster with the demonstration page on each node; Ctrl-C ends all.
+    Dev(DevCommand),
     /// Runs one node.
     Serve {
         /// The configuration, TOML. Without it: defaults and the environment.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Drains, as on SIGTERM, when standard input reaches its end: for whoever starts nodes and must not outlive them.
+        #[arg(long, hide = true)]
+        until_stdin_closes: bool,
     },
     /// Prints every option with its default, or checks a file.
     Config {
@@ -42,7 +48,11 @@ enum Command {
 #[must_use]
 pub fn run(line: CommandLine) -> ExitCode {
     match line.command {
-        Command::Serve { config } => serve(config.as_deref()),
+        Command::Dev(dev) => with_runtime(dev.run()),
+        Command::Serve {
+            config,
+            until_stdin_closes,
+        } => serve(config.as_deref(), until_stdin_closes),
         Command::Config { check: Some(file) } => match load(Some(&file)) {
             Ok(_) => {
                 println!("{}: valid", file.display());
@@ -78,35 +88,46 @@ fn load(file: Option<&Path>) -> Result<Config, ExitCode> {
     })
 }
 
-fn serve(file: Option<&Path>) -> ExitCode {
+fn serve(file: Option<&Path>, until_stdin_closes: bool) -> ExitCode {
     let config = match load(file) {
         Ok(config) => config,
         Err(status) => return status,
     };
     logs::start(&config.log);
+    with_runtime(async move {
+        match serve_until_told(config, until_stdin_closes).await {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) => {
+                // Told in the log, in its format.
+                error!("{error:#}");
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    })
+}
+
+/// Runs a command to its end; its error is written to standard error.
+fn with_runtime(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            error!(%error, "cannot start the runtime");
+            eprintln!("cannot start the runtime: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(serve_until_told(config));
+    let result = runtime.block_on(command);
     // Whatever a drain had to leave behind ends with the process.
     runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|error| {
+        eprintln!("halley: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-async fn serve_until_told(config: Config) -> anyhow::Result<()> {
+async fn serve_until_told(config: Config, until_stdin_closes: bool) -> anyhow::Result<()> {
     // Before the node is up, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -115,6 +136,7 @@ async fn serve_until_told(config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
         () = node.drain_requested() => "the admin address",
+        closed = stdin_closed(), if until_stdin_closes => { closed?; "the end of standard input" }
     };
     info!(by = why, "drain begins");
     tokio::select! {

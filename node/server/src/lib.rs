@@ -10,12 +10,14 @@
 //! message means.
 
 mod admin;
+pub mod bench;
 mod client;
 mod clock;
 mod cluster;
 pub mod command_line;
 pub mod config;
 mod cookies;
+pub mod dev;
 mod http_server;
 mod logs;
 pub mod metrics;

@@ -89,7 +89,7 @@ pub(crate) fn router(endpoint: Arc<Endpoint>, demo: bool) -> Router {
         .route(&format!("{path}/{{*rest}}"), any(dispatch))
         .with_state(endpoint);
     if demo {
-        bayeux.merge(crate::pages::router())
+        bayeux.merge(crate::pages::router(&path))
     } else {
         bayeux
     }
