@@ -333,7 +333,8 @@ fn take_events(state: &mut State, most: usize, bytes_max: usize, events: &mut Ev
     while events.len() < most
         && let Some(next) = state.queue.front()
     {
-        if !events.is_empty() && bytes + next.len() + 1 > bytes_max {
+        // With the commas between them and the brackets around.
+        if !events.is_empty() && bytes + events.len() + next.len() + 2 > bytes_max {
             break;
         }
         bytes += next.len();

@@ -3,6 +3,7 @@
 mod http;
 mod limits;
 mod publish;
+mod races;
 mod refusals;
 mod session_end;
 mod websocket;
