@@ -151,7 +151,12 @@ impl Engine {
             .filter(|_| !(alone && self.meta_of(&messages[0]) == Some(Meta::Connect)));
         let batch = batched.map(Batch::start);
         let mut replies = Vec::new();
-        let (mut set_browser, mut made, mut connected) = (None, None, false);
+        let (mut set_browser, mut connected) = (None, false);
+        // From the moment a connect is answered: whatever happens to this request, its session expires some time.
+        let mut ticket = WriteTicket {
+            engine: self.clone(),
+            session: None,
+        };
         for raw in &messages {
             let mut reply = Reply::default();
             match self.process(context, raw, &mut reply).await {
@@ -165,14 +170,17 @@ impl Engine {
                         )));
                     }
                 }
-                Outcome::Connected => connected = true,
+                Outcome::Connected => {
+                    connected = true;
+                    ticket.session.clone_from(&session);
+                }
                 Outcome::Handshaken(session, cookie) => {
                     set_browser = cookie;
-                    made = Some(session);
+                    ticket.session = Some(session);
                 }
                 Outcome::Replied | Outcome::Disconnected => {}
             }
-            let replied_for = made.as_ref().or(session.as_ref());
+            let replied_for = ticket.session.as_ref().or(session.as_ref());
             self.encode_reply(replied_for, &mut reply, now, &mut replies);
         }
         let events = session
@@ -180,14 +188,10 @@ impl Engine {
             .map(|session| self.drain(session, connected))
             .unwrap_or_default();
         drop(batch);
-        let expiring = made.or_else(|| session.clone().filter(|_| connected));
         Ok(HttpOutcome::Reply(HttpReply {
             body: join(events.iter(), replies),
             set_browser,
-            ticket: WriteTicket {
-                engine: self.clone(),
-                session: expiring,
-            },
+            ticket,
         }))
     }
 
