@@ -13,6 +13,7 @@ mod admin;
 pub mod bench;
 mod client;
 mod clock;
+mod cluster;
 pub mod command_line;
 pub mod config;
 mod cookies;
@@ -28,5 +29,6 @@ pub mod services;
 mod timed_io;
 
 pub use clock::Clock;
+pub use cluster::ClusterError;
 pub use node::{Node, StartError};
 pub use readiness::{Readiness, Unready};
