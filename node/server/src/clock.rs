@@ -18,6 +18,12 @@ impl Clock {
         }
     }
 
+    /// The same clock for the cluster layer: instants of one engine must have one origin.
+    #[must_use]
+    pub fn cluster(&self) -> halley_cluster::Clock {
+        halley_cluster::Clock::with_origin(self.start)
+    }
+
     /// The present instant.
     #[must_use]
     pub fn now(&self) -> Millis {

@@ -12,6 +12,7 @@
 mod admin;
 mod client;
 mod clock;
+mod cluster;
 pub mod command_line;
 pub mod config;
 mod cookies;
@@ -27,5 +28,6 @@ pub mod services;
 mod timed_io;
 
 pub use clock::Clock;
+pub use cluster::ClusterError;
 pub use node::{Node, StartError};
 pub use readiness::{Readiness, Unready};

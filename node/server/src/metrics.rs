@@ -36,6 +36,11 @@ pub struct Metrics {
     handshakes: IntCounter,
     queue_overflows: IntCounter,
     sessions_expired: IntCounter,
+    links_reset: IntCounter,
+    publications_dropped: IntCounter,
+    publications_received: IntCounter,
+    nodes_refused: IntCounter,
+    suspensions: IntCounter,
     link_up: IntGaugeVec,
     link_queue_bytes: IntGaugeVec,
     /// Open sockets on the client listener.
@@ -71,6 +76,23 @@ pub struct NodeFigures {
     pub ready: bool,
     /// The links to siblings.
     pub links: Vec<LinkFigures>,
+    /// What the cluster layer has counted.
+    pub cluster: ClusterFigures,
+}
+
+/// What the cluster layer has counted since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClusterFigures {
+    /// Links reset because their queue was full.
+    pub links_reset: u64,
+    /// Publications that were not sent to a sibling because its link was reset.
+    pub publications_dropped: u64,
+    /// Publications received from siblings.
+    pub publications_received: u64,
+    /// Nodes that were not let in.
+    pub nodes_refused: u64,
+    /// Times the process had been suspended and started over.
+    pub suspensions: u64,
 }
 
 impl Metrics {
@@ -143,6 +165,26 @@ impl Metrics {
                 "halley_sessions_expired_total",
                 "Sessions ended because of silence.",
             )?,
+            links_reset: counter(
+                "halley_links_reset_total",
+                "Links to siblings reset because their queue was full.",
+            )?,
+            publications_dropped: counter(
+                "halley_link_publications_dropped_total",
+                "Publications not sent to a sibling because its queue was full.",
+            )?,
+            publications_received: counter(
+                "halley_link_publications_received_total",
+                "Publications received from siblings.",
+            )?,
+            nodes_refused: counter(
+                "halley_nodes_refused_total",
+                "Nodes that were not let into the cluster.",
+            )?,
+            suspensions: counter(
+                "halley_suspensions_total",
+                "Times the process had been suspended and started over.",
+            )?,
             link_up: gauges(
                 "halley_link_up",
                 "1 when frames can be sent to the sibling.",
@@ -207,6 +249,17 @@ impl Metrics {
         raise(&self.handshakes, stats.handshakes);
         raise(&self.queue_overflows, stats.queue_overflows);
         raise(&self.sessions_expired, stats.expired);
+        raise(&self.links_reset, figures.cluster.links_reset);
+        raise(
+            &self.publications_dropped,
+            figures.cluster.publications_dropped,
+        );
+        raise(
+            &self.publications_received,
+            figures.cluster.publications_received,
+        );
+        raise(&self.nodes_refused, figures.cluster.nodes_refused);
+        raise(&self.suspensions, figures.cluster.suspensions);
         // Siblings that are gone leave the text too.
         self.link_up.reset();
         self.link_queue_bytes.reset();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! start: engine, services ──> cluster ──> admin listener ──> client listener ──> ready
-//! drain: readyz 503 ──> wait ──> stop accepting ──> leave the cluster ──> tell sessions ──> close ──> end
+//! drain: readyz 503 ──> wait ──> stop accepting ──> flush ──> tell sessions, close ──> leave the cluster ──> end
 //! ```
 
 use std::net::SocketAddr;
@@ -19,13 +19,12 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::client::{self, Endpoint};
 use crate::clock::Clock;
+use crate::cluster::{ClusterError, ClusterParts};
 use crate::config::{self, Config};
 use crate::http_server::{HttpServer, Limits};
 use crate::metrics::{Metrics, NodeFigures};
 use crate::readiness::{Readiness, Unready};
-use crate::services::{
-    self, Direct, Directory, LocalDirectory, LocalNodes, NodeInfo, Nodes, NodesService, Presence,
-};
+use crate::services::{self, Direct, NodeInfo, NodesService, Presence};
 
 /// Time between two calls of the engine's timers.
 const TICK: Duration = Duration::from_millis(50);
@@ -58,6 +57,9 @@ pub enum StartError {
     /// The metrics cannot be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The node cannot take part in its cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// A built-in channel name is not valid.
     #[error("channel: {0}")]
     Channel(#[from] halley_bayeux::InvalidChannel),
@@ -76,12 +78,6 @@ pub(crate) struct Shared {
     pub(crate) drain_requested: CancellationToken,
 }
 
-/// What stands behind users and nodes, whether the node runs alone or in a cluster.
-pub(crate) struct ClusterParts {
-    pub(crate) directory: Arc<dyn Directory>,
-    pub(crate) nodes: Arc<dyn Nodes>,
-}
-
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared")
@@ -94,9 +90,10 @@ impl Shared {
     /// What the metrics show beside the engine's figures.
     pub(crate) fn figures(&self) -> NodeFigures {
         NodeFigures {
-            members: self.nodes().len(),
+            members: self.cluster.member_count(),
             ready: self.readiness.is_ready(),
-            links: Vec::new(),
+            links: self.cluster.links(),
+            cluster: self.cluster.figures(),
         }
     }
 
@@ -125,6 +122,8 @@ impl Drop for Node {
         for token in [&self.stop_accepting, &self.close_clients, &self.end] {
             token.cancel();
         }
+        // The links hold the node's parts, and the parts the links: they do not end by being dropped.
+        self.shared.cluster.stop();
     }
 }
 
@@ -157,7 +156,7 @@ impl Node {
         let background = TaskTracker::new();
         let end = CancellationToken::new();
 
-        let cluster = start_cluster(&name, &url, &engine);
+        let cluster = ClusterParts::prepare(&config, &url, &engine, clock)?;
         start_services(&config, &name, &engine, &cluster, clock, &background, &end)?;
         let shared = Arc::new(Shared {
             name,
@@ -181,6 +180,10 @@ impl Node {
             end,
         };
         node.serve_admin(admin_listener);
+        node.shared
+            .cluster
+            .join(Duration::from_millis(node.shared.config.mesh.join_wait_ms))
+            .await?;
         node.serve_clients(client_listener);
         node.shared.readiness.clear(Unready::Starting);
         info!(node = %node.shared.name, client = %client_address, url = %url, admin = %admin_address, "node is ready");
@@ -246,6 +249,15 @@ impl Node {
         self.admin_address
     }
 
+    /// Where siblings reach this node; `None` when it runs alone.
+    #[must_use]
+    pub fn mesh_address(&self) -> Option<SocketAddr> {
+        self.shared
+            .cluster
+            .this_node()
+            .map(|member| member.mesh_address)
+    }
+
     /// The node's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -307,6 +319,8 @@ impl Node {
                 "draining: the deadline has passed, connections are cut off"
             );
         }
+        // Only now: until the last session has ended, what it publishes must reach the siblings.
+        self.shared.cluster.leave().await;
         self.end.cancel();
         self.background.close();
         let last = deadline.max(Instant::now() + Duration::from_millis(200));
@@ -360,20 +374,6 @@ fn client_url(config: &Config, address: SocketAddr, name: &str) -> String {
             format!("http://{address}{path}")
         }
     })
-}
-
-/// Joins the cluster, or stands in for it when the node runs alone.
-fn start_cluster(name: &str, url: &str, engine: &Arc<Engine>) -> ClusterParts {
-    let this = NodeInfo {
-        name: name.to_owned(),
-        url: url.to_owned(),
-        incarnation: rand::random(),
-        load: services::NodeLoad::default(),
-    };
-    ClusterParts {
-        directory: LocalDirectory::start(name.to_owned(), engine),
-        nodes: Arc::new(LocalNodes::new(this)),
-    }
 }
 
 /// Turns on the built-in services that are configured.
@@ -438,21 +438,18 @@ async fn tick(shared: Arc<Shared>, end: CancellationToken) {
         let gap = before.elapsed();
         before = Instant::now();
         if gap > detection {
-            on_suspended(&shared, gap);
+            on_suspended(gap);
         }
         shared.engine.tick(shared.clock.now());
+        shared.cluster.judge(&shared.readiness);
     }
 }
 
-/// The process did not run for longer than siblings wait: they have given this node up, and its sessions with it.
-fn on_suspended(shared: &Shared, gap: Duration) {
+/// The process did not run for longer than siblings wait. In a cluster they have given this node up, and the cluster
+/// layer notices the same: it ends the sessions, draws a new incarnation and joins anew. A node that runs alone goes on.
+fn on_suspended(gap: Duration) {
     warn!(
         gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX),
         "the process had been suspended"
     );
-    if shared.config.clustered() {
-        shared
-            .engine
-            .end_all_sessions(EndReason::NodeSuspended, shared.clock.now());
-    }
 }

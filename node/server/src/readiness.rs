@@ -13,8 +13,8 @@ pub enum Unready {
     Draining,
     /// Another node of the cluster has the same name.
     NameConflict,
-    /// The process was suspended and is joining anew.
-    Suspended,
+    /// The cluster layer has ended by a fault.
+    ClusterFailed,
 }
 
 impl Unready {
@@ -25,7 +25,7 @@ impl Unready {
             Self::Starting => "starting",
             Self::Draining => "draining",
             Self::NameConflict => "name_conflict",
-            Self::Suspended => "suspended",
+            Self::ClusterFailed => "cluster_failed",
         }
     }
 }
@@ -45,9 +45,9 @@ impl Readiness {
         readiness
     }
 
-    /// Notes a reason, with a sentence for the operator.
-    pub fn set(&self, reason: Unready, detail: impl Into<String>) {
-        self.reasons.lock().insert(reason, detail.into());
+    /// Notes a reason, with a sentence for the operator. True when it did not hold before.
+    pub fn set(&self, reason: Unready, detail: impl Into<String>) -> bool {
+        self.reasons.lock().insert(reason, detail.into()).is_none()
     }
 
     /// Takes a reason away.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use halley_cluster::NodeName;
 use subtle::ConstantTimeEq as _;
 
 use super::load::Problem;
@@ -10,6 +11,9 @@ use super::types::{Config, Discovery};
 
 /// The least number of bytes of the secret that all nodes share.
 pub(super) const SECRET_BYTES_MIN: usize = 32;
+
+/// The largest message that still fits into a frame of a link.
+const MESSAGE_BYTES_MAX: usize = 7 << 20;
 
 /// The secret that all nodes of a cluster share. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,21 +64,29 @@ pub(super) fn check(config: &mut Config, mesh: bool, discovery: bool, problems: 
     mesh_secret(config, mesh, discovery, problems);
     if config.mesh.clustered {
         mesh_relations(config, problems);
+        if config.session.max_message_bytes > MESSAGE_BYTES_MAX {
+            problems.push(Problem::new(
+                "session.maxMessageSize",
+                "is more than a link to a sibling carries (7 MiB)",
+            ));
+        }
+        // What the cluster layer itself would refuse, so that it is a configuration error and not a failed start.
+        if problems.is_empty()
+            && let Ok(settings) = crate::cluster::cluster_config(config, "")
+        {
+            let refused = settings.validate().err().unwrap_or_default();
+            problems.extend(
+                refused
+                    .into_iter()
+                    .map(|error| Problem::new(error.key, error.problem)),
+            );
+        }
     }
 }
 
 fn node(config: &Config, problems: &mut Vec<Problem>) {
-    if let Some(name) = &config.node.name
-        && (name.is_empty()
-            || name.len() > 64
-            || !name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)))
-    {
-        problems.push(Problem::new(
-            "node.name",
-            "1 to 64 letters, digits, '-', '_' or '.'",
-        ));
+    if let Err(error) = NodeName::new(&config.node_name()) {
+        problems.push(Problem::new("node.name", error.to_string()));
     }
 }
 

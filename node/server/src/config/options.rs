@@ -103,6 +103,9 @@ macro_rules! options {
 /// A day: no time in a configuration is meant to be longer.
 const DAY_MS: i64 = 86_400_000;
 
+/// The largest frame on a link.
+const LINK_FRAME_BYTES: i64 = 8 << 20;
+
 /// A gibibyte: no size in a configuration is meant to be larger.
 const BYTES_MAX: i64 = 1 << 30;
 
@@ -151,8 +154,10 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.siblings", mesh.siblings, "Siblings by host and port, for static discovery.";
         "mesh.heartbeat_ms", mesh.heartbeat_ms, in 10..=60_000, "Time between two heartbeats on a link.";
         "mesh.detection_ms", mesh.detection_ms, in 50..=300_000, "Silence after which a sibling counts as lost.";
-        "mesh.link_queue_bytes", mesh.link_queue_bytes, in 65_536..=i64::MAX,
-            "Bytes that may wait for one sibling; beyond, the link is reset and its state sent anew.";
+        "mesh.link_queue_bytes", mesh.link_queue_bytes, in LINK_FRAME_BYTES..=i64::MAX,
+            "Bytes of publications that may wait for one sibling; beyond, the link is reset and its state sent anew.";
+        "mesh.join_wait_ms", mesh.join_wait_ms, in 0..=DAY_MS,
+            "How long a starting node waits for the siblings it knows of before it serves clients.";
         "mesh.multicast.group", mesh.multicast.group, "Multicast group.";
         "mesh.multicast.port", mesh.multicast.port, in 1..=65_535, "Port of the group.";
         "mesh.multicast.interface", mesh.multicast.interface, "Address of the interface to use.";

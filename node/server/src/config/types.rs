@@ -85,7 +85,7 @@ impl Default for ClientConfig {
             url: None,
             allowed_origins: Vec::new(),
             max_connections: 100_000,
-            header_timeout_ms: 10_000,
+            header_timeout_ms: 30_000,
             body_timeout_ms: 30_000,
             max_header_bytes: 16_384,
             idle_timeout_ms: 300_000,
@@ -118,8 +118,10 @@ pub struct MeshConfig {
     pub heartbeat_ms: u64,
     /// Silence after which a sibling counts as lost.
     pub detection_ms: u64,
-    /// Bytes that may wait for one sibling.
+    /// Bytes of publications that may wait for one sibling.
     pub link_queue_bytes: usize,
+    /// How long a starting node waits for siblings before it says that it is ready.
+    pub join_wait_ms: u64,
     /// `[mesh.multicast]`
     pub multicast: MulticastConfig,
     /// True when this node takes part in a cluster. Written by the checks, read by the wiring.
@@ -137,9 +139,10 @@ impl Default for MeshConfig {
             channels: None,
             discovery: Vec::new(),
             siblings: Vec::new(),
-            heartbeat_ms: 500,
+            heartbeat_ms: 1000,
             detection_ms: 4000,
-            link_queue_bytes: 64 << 20,
+            link_queue_bytes: 32 << 20,
+            join_wait_ms: 1000,
             multicast: MulticastConfig::default(),
             clustered: false,
         }

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 pub trait Directory: Send + Sync {
     /// All users that are present somewhere.
     fn users(&self) -> Vec<UserId>;
+    /// How many users are present on this node.
+    fn users_here(&self) -> usize;
     /// The nodes on which a user is present, by name.
     fn nodes_of(&self, user: &UserId) -> Vec<String>;
     /// Delivers to all sessions of a user, on all nodes; false when the user is nowhere.

@@ -97,6 +97,10 @@ impl Directory for LocalDirectory {
         self.sessions.lock().keys().cloned().collect()
     }
 
+    fn users_here(&self) -> usize {
+        self.sessions.lock().len()
+    }
+
     fn nodes_of(&self, user: &UserId) -> Vec<String> {
         if self.sessions.lock().contains_key(user) {
             vec![self.node.clone()]

@@ -97,14 +97,9 @@ impl NodesService {
         let Some(engine) = self.engine.upgrade() else {
             return;
         };
-        let users = self.directory.users();
-        let here = users
-            .iter()
-            .filter(|user| self.directory.nodes_of(user).contains(&self.this))
-            .count();
         let load = NodeLoad {
             sessions: engine.session_count() as u64,
-            users: here as u64,
+            users: self.directory.users_here() as u64,
             started: self.started,
         };
         let load_changed = self.told.lock().0.replace(load) != Some(load);
