@@ -1,1 +1,3 @@
-//! Skeleton.
+//! What the tests across crates share.
+
+pub mod sim;
