@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::discovery;
 use crate::forwarding::InterestListener;
-use crate::link::PushError;
 use crate::membership::Conflict;
 use crate::net::{Listener, Net};
-use crate::runtime::{self, Actor, Event, Shared, Status};
+use crate::runtime::{self, Actor, Event, Registrations, Shared, StateLinks, Status};
+use crate::seti::Seti;
 use crate::{
     Clock, ClusterConfig, ConfigError, Counters, Incarnation, Member, MembershipListener, NodeId,
     NodeName, RandomSource, SendError, StateChannel, StateHandler, StateSender,
@@ -68,6 +68,8 @@ pub struct Cluster {
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
+    links: StateLinks,
+    seti: Seti,
     /// Taken when the node joins.
     events: Mutex<Option<mpsc::Receiver<Event>>>,
 }
@@ -75,6 +77,8 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shared.cancel.cancel();
+        // Handlers hold what they send with: those that were never taken over must not keep it, and each other, alive.
+        *self.shared.registrations.lock() = Registrations::default();
     }
 }
 
@@ -96,14 +100,23 @@ impl Cluster {
             mesh_address: config.advertise.unwrap_or(config.listen),
             client_url: config.client_url.clone(),
         };
-        let (shared, events) = Shared::new(config, clock, random, engine, me);
+        let (shared, events) = Shared::new(config, clock, random, engine.clone(), me);
+        let shared = Arc::new(shared);
+        let links = StateLinks::new(shared.clone());
+        let sender = Arc::new(links.clone());
+        let seti = Seti::new(engine, sender, clock, Seti::default_limits());
         let inner = Inner {
-            shared: Arc::new(shared),
+            shared,
+            links,
+            seti: seti.clone(),
             events: Mutex::new(Some(events)),
         };
-        Ok(Self {
+        let cluster = Self {
             inner: Arc::new(inner),
-        })
+        };
+        cluster.register(StateChannel::SETI_MESSAGES, seti.message_handler());
+        cluster.register(StateChannel::SETI, Arc::new(seti));
+        Ok(cluster)
     }
 
     /// Prepares and joins in one step, with the operating system's random numbers: for a node that registers nothing.
@@ -182,15 +195,19 @@ impl Cluster {
         self.inner.shared.me()
     }
 
+    /// The user directory of the cluster.
+    pub fn seti(&self) -> &Seti {
+        &self.inner.seti
+    }
+
+    /// What sends state, without keeping the node running: for handlers, which a `Cluster` would keep alive for ever.
+    pub fn state_sender(&self) -> Arc<dyn StateSender> {
+        Arc::new(self.inner.links.clone())
+    }
+
     /// The members, without this node, by name.
     pub fn members(&self) -> Vec<Member> {
-        self.inner
-            .shared
-            .members
-            .read()
-            .values()
-            .map(|entry| entry.member.clone())
-            .collect()
+        self.inner.links.members()
     }
 
     /// Adds a listener. It is told of the present members first.
@@ -284,33 +301,10 @@ impl StateSender for Cluster {
     }
 
     fn send_state(&self, to: &NodeId, channel: StateChannel, body: Bytes) -> Result<(), SendError> {
-        let limit = self.inner.shared.config.limits.frame_bytes;
-        if body.len() > limit {
-            return Err(SendError::TooLarge {
-                size: body.len(),
-                limit,
-            });
-        }
-        let members = self.inner.shared.members.read();
-        match members.get(&to.name) {
-            Some(entry) if entry.member.incarnation == to.incarnation => entry
-                .queue
-                .push_state(channel, body)
-                .map_err(|error| match error {
-                    PushError::Full => SendError::QueueFull(to.clone()),
-                    PushError::Closed => SendError::NotMember(to.clone()),
-                }),
-            _ => Err(SendError::NotMember(to.clone())),
-        }
+        self.inner.links.send_state(to, channel, body)
     }
 
     fn broadcast_state(&self, channel: StateChannel, body: Bytes) -> usize {
-        if body.len() > self.inner.shared.config.limits.frame_bytes {
-            return 0;
-        }
-        let members = self.inner.shared.members.read();
-        let taken =
-            |queue: &crate::link::LinkQueue| queue.push_state(channel, body.clone()).is_ok();
-        members.values().filter(|entry| taken(&entry.queue)).count()
+        self.inner.links.broadcast_state(channel, body)
     }
 }

@@ -171,10 +171,10 @@ impl ClusterConfig {
                 "is needed when mesh.listen names no particular address".into(),
             );
         }
-        if let Some(address) = self.advertise {
-            if address.ip().is_unspecified() || address.ip().is_multicast() {
-                problem("mesh.advertise", format!("{address} cannot be dialled"));
-            }
+        if let Some(address) = self.advertise
+            && (address.ip().is_unspecified() || address.ip().is_multicast())
+        {
+            problem("mesh.advertise", format!("{address} cannot be dialled"));
         }
         if let Some(multicast) = &self.multicast {
             if !multicast.group.is_multicast() {

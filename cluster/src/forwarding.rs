@@ -177,17 +177,17 @@ impl SiblingInterest {
             if self.wants.len() >= limit {
                 return Err(TooMuchInterest);
             }
-            if self.wants.insert(channel.clone()) {
-                if let Some(tap) = self.tap {
-                    engine.tap_subscribe(tap, &channel);
-                }
+            if self.wants.insert(channel.clone())
+                && let Some(tap) = self.tap
+            {
+                engine.tap_subscribe(tap, &channel);
             }
         }
         for channel in interest.removed.iter().filter_map(parse) {
-            if self.wants.remove(&channel) {
-                if let Some(tap) = self.tap {
-                    engine.tap_unsubscribe(tap, &channel);
-                }
+            if self.wants.remove(&channel)
+                && let Some(tap) = self.tap
+            {
+                engine.tap_unsubscribe(tap, &channel);
             }
         }
         Ok(())

@@ -32,9 +32,9 @@ pub trait MembershipListener: Send + Sync {
 /// Handles the messages of one [`StateChannel`].
 ///
 /// For every sibling the calls are, in this order: `joined`, any number of `received`, `left`. What is sent from inside
-/// `joined` reaches the sibling after its own `joined`, and before anything sent later. Messages arrive in the order
-/// in which they were sent, none is missing and none is doubled between `joined` and `left`: where that cannot be
-/// kept, the sibling leaves and joins again.
+/// `joined` reaches the sibling after its own `joined`. (What other threads broadcast at that moment may come before.)
+/// Messages arrive in the order in which they were sent, none is missing and none is doubled between `joined` and
+/// `left`: where that cannot be kept, the sibling leaves and joins again.
 ///
 /// # What implementers owe
 /// The calls come from the task that runs the cluster, one at a time: they must not block, and must not panic on any

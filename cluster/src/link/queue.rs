@@ -218,7 +218,7 @@ impl LinkQueue {
             }
             take_state(&mut lanes, &mut room, self.version, &mut frames);
             first_sequence = lanes.next_sequence;
-            while let Some(publication) = room.take(lanes.messages.front(), |p| message_cost(p)) {
+            while let Some(publication) = room.take(lanes.messages.front(), message_cost) {
                 lanes.messages.pop_front();
                 lanes.messages_bytes -= message_cost(&publication);
                 publications.push(publication);

@@ -11,9 +11,11 @@
 
 mod actor;
 mod shared;
+mod state_links;
 mod tasks;
 
 pub(crate) use actor::Actor;
 pub use shared::Status;
-pub(crate) use shared::{Event, Shared};
+pub(crate) use shared::{Event, Registrations, Shared};
+pub(crate) use state_links::StateLinks;
 pub(crate) use tasks::accept;

@@ -1,6 +1,6 @@
 //! A node of the cluster layer in this process: a real engine, real sockets on loopback, port 0.
 
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

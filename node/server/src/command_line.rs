@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
+use crate::bench::BenchCommand;
 use crate::config::{self, Config};
 use crate::dev::{DevCommand, stdin_closed};
 use crate::logs;
@@ -27,6 +28,8 @@ pub struct CommandLine {
 enum Command {
     /// Starts a local cluster with the demonstration page on each node; Ctrl-C ends all.
     Dev(DevCommand),
+    /// Puts load on any Bayeux server and measures.
+    Bench(Box<BenchCommand>),
     /// Runs one node.
     Serve {
         /// The configuration, TOML. Without it: defaults and the environment.
@@ -49,6 +52,10 @@ enum Command {
 pub fn run(line: CommandLine) -> ExitCode {
     match line.command {
         Command::Dev(dev) => with_runtime(dev.run()),
+        Command::Bench(bench) => with_runtime(async move {
+            bench.run().await?;
+            Ok(ExitCode::SUCCESS)
+        }),
         Command::Serve {
             config,
             until_stdin_closes,

@@ -10,6 +10,7 @@
 //! message means.
 
 mod admin;
+pub mod bench;
 mod client;
 mod clock;
 mod cluster;

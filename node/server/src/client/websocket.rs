@@ -19,7 +19,7 @@ use halley_bayeux::{Millis, Output, WebSocketPeer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
@@ -258,6 +258,8 @@ fn fault(error: Error) -> Step {
             Close::new(1009, format!("Text message too large: {size} > {max_size}"))
         }
         Error::Capacity(_) => Close::new(1009, "Message too large"),
+        // No violation to answer: the client vanished without a close frame, as clients do.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return Step::Gone,
         Error::Protocol(error) => Close::new(1002, error.to_string()),
         _ => return Step::Gone,
     };

@@ -258,3 +258,91 @@ async fn nodes_find_each_other_by_multicast() {
     .await;
     assert!(c.names().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_known_on_all_nodes_and_reached_from_anywhere() {
+    use halley_bayeux::{Json, Publication, UserId};
+
+    let nodes = mesh(&["a", "b", "c"]).await;
+    let alice = UserId::new("alice").unwrap();
+    let inbox = std::sync::Arc::new(support::Inbox::default());
+    let session = nodes[1]
+        .engine
+        .local_session(Some(alice.clone()), inbox.clone());
+    eventually("known everywhere", || {
+        nodes
+            .iter()
+            .all(|node| node.cluster.seti().presence(&alice).len() == 1)
+    })
+    .await;
+    let event = Publication::new(
+        &support::channel("/for/alice"),
+        Json::validate("1", 4).unwrap(),
+    );
+    assert!(nodes[2].cluster.seti().send(&alice, &event).is_sent());
+    eventually("delivered", || inbox.all().len() == 1).await;
+    // A node that comes later knows too, and when the node of the user goes, so does the user.
+    let late = Node::start(config("d", &[nodes[0].address()])).await;
+    eventually("known to the late one", || {
+        late.cluster.seti().is_present(&alice)
+    })
+    .await;
+    nodes[1].cluster.stop();
+    eventually("gone", || {
+        ![&nodes[0], &nodes[2], &late]
+            .iter()
+            .any(|node| node.cluster.seti().is_present(&alice))
+    })
+    .await;
+    drop(session);
+}
+
+#[test]
+fn a_suspended_process_starts_over() {
+    // Each node has a runtime of its own; the second one's is stopped by a task that blocks it.
+    let runtime = |threads| {
+        let mut builder = match threads {
+            1 => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        };
+        builder.enable_all().build().unwrap()
+    };
+    let (other, suspended) = (runtime(2), runtime(1));
+    let short = |name: &str, seeds: &[std::net::SocketAddr]| {
+        let mut short = config(name, seeds);
+        short.heartbeat_interval = Duration::from_millis(50);
+        short.detection = Duration::from_millis(400);
+        short
+    };
+    let a = other.block_on(Node::start(short("a", &[])));
+    suspended.block_on(async {
+        let b = Node::start(short("b", &[a.address()])).await;
+        let alice = halley_bayeux::UserId::new("alice").unwrap();
+        let inbox = std::sync::Arc::new(support::Inbox::default());
+        let _session = b.engine.local_session(Some(alice.clone()), inbox);
+        eventually("joined", || {
+            a.cluster.seti().is_present(&alice) && b.names() == ["a"]
+        })
+        .await;
+        let old = b.cluster.this_node();
+        std::thread::sleep(Duration::from_millis(1200));
+        eventually("another incarnation", || {
+            b.cluster.this_node().incarnation != old.incarnation
+        })
+        .await;
+        let new = b.cluster.this_node();
+        eventually("joined anew", || {
+            a.cluster.members() == [new.clone()] && b.names() == ["a"]
+        })
+        .await;
+        let expected = [
+            format!("+{}", old.id()),
+            format!("-{}", old.id()),
+            format!("+{}", new.id()),
+        ];
+        assert_eq!(a.events.all(), expected);
+        assert_eq!(b.cluster.counters().suspensions.get(), 1);
+        // The local session has survived, and its user is announced anew.
+        eventually("alice is back", || a.cluster.seti().is_present(&alice)).await;
+    });
+}
