@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod mesh;
+mod memory_mesh;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use halley_bayeux::{
 };
 use halley_cluster::seti::{AssociateError, PresenceListener, Seti};
 use halley_cluster::{Clock, NodeName, StateChannel, StateSender};
-use mesh::{Mesh, node_name};
+use memory_mesh::{Mesh, node_name};
 use parking_lot::Mutex;
 
 struct Node {
@@ -363,6 +363,7 @@ fn concurrent() {
         }
         done.store(true, Ordering::Release);
     });
+    mesh.tick();
     mesh.settle();
     let sorted = |seti: &Seti| {
         let mut users = seti.users();
@@ -519,6 +520,43 @@ fn a_node_that_cannot_be_reached_is_named() {
         (false, &[node_name("b")][..])
     );
     assert_eq!(nodes[0].sender.members(), []);
+}
+
+/// A sibling that joins with many users does not stop the cluster's task while a listener takes its time.
+#[test]
+fn a_slow_listener_is_told_in_several_goes() {
+    struct Slow(Mutex<usize>);
+    impl PresenceListener for Slow {
+        fn present(&self, _: &UserId, _: &NodeName) {
+            // Busy, as a listener that publishes to many sessions is.
+            let begun = std::time::Instant::now();
+            while begun.elapsed().as_micros() < 500 {
+                std::hint::spin_loop();
+            }
+            *self.0.lock() += 1;
+        }
+        fn absent(&self, _: &UserId, _: &NodeName) {}
+    }
+    const USERS: usize = 1_000;
+    let mesh = Mesh::default();
+    let (a, b) = (node(&mesh, "a"), node(&mesh, "b"));
+    let client = a.client(None);
+    for number in 0..USERS {
+        let user = user(&format!("user-{number}"));
+        a.seti.associate(&user, client.session.session()).unwrap();
+    }
+    let slow = Arc::new(Slow(Mutex::new(0)));
+    b.seti.add_listener(slow.clone());
+    mesh.join("a", "b");
+    mesh.settle();
+    assert_eq!(b.seti.users().len(), USERS, "the directory does not wait");
+    let told = *slow.0.lock();
+    assert!((256..USERS).contains(&told), "{told}");
+    for _ in 0..4 {
+        mesh.tick();
+        mesh.settle();
+    }
+    assert_eq!(*slow.0.lock(), USERS);
 }
 
 #[test]

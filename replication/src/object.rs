@@ -32,7 +32,6 @@ struct Inner<T> {
 }
 
 struct State<T> {
-    this_node: Member,
     parts: Parts<Value<T>>,
     /// The members by name; each has a replica in `parts`, of the same incarnation.
     members: HashMap<NodeName, Member>,
@@ -69,7 +68,6 @@ impl<T: ObjectValue> OortObject<T> {
             let parts =
                 Parts::new(this_node.incarnation, initial, limits).map_err(SetError::from)?;
             let state = State {
-                this_node,
                 parts,
                 members: HashMap::new(),
                 waiting: NetChanges::default(),
@@ -114,20 +112,22 @@ impl<T: ObjectValue> OortObject<T> {
 
     /// A member's value, or this node's; none when the node is no member or its value has not come yet.
     pub fn part(&self, node: &NodeName) -> Option<Arc<T>> {
-        self.inner.state.read().told(node).map(|(_, value)| value)
+        self.inner
+            .told(&self.inner.state.read(), node)
+            .map(|(_, value)| value)
     }
 
     /// All parts that are known: this node's first, then those of the members, by name.
     pub fn parts(&self) -> Vec<(Member, Arc<T>)> {
         let state = self.inner.state.read();
         let own = (
-            state.this_node.clone(),
+            self.inner.objects.this_node(),
             state.parts.own().state().value.clone(),
         );
         let mut others: Vec<_> = state
             .members
             .keys()
-            .filter_map(|name| state.told(name))
+            .filter_map(|name| self.inner.told(&state, name))
             .collect();
         others.sort_unstable_by(|(a, _), (b, _)| a.name.cmp(&b.name));
         std::iter::once(own).chain(others).collect()
@@ -165,22 +165,18 @@ impl<T> fmt::Debug for OortObject<T> {
     }
 }
 
-impl<T: ObjectValue> State<T> {
-    /// What there is to tell about a node at present.
-    fn told(&self, node: &NodeName) -> Told<T> {
-        if *node == self.this_node.name {
-            return Some((
-                self.this_node.clone(),
-                self.parts.own().state().value.clone(),
-            ));
-        }
-        let member = self.members.get(node)?;
-        let state = self.parts.replica(node)?.state()?;
-        Some((member.clone(), state.value.clone()))
-    }
-}
-
 impl<T: ObjectValue> Inner<T> {
+    /// What there is to tell about a node at present.
+    fn told(&self, state: &State<T>, node: &NodeName) -> Told<T> {
+        if let Some(member) = state.members.get(node) {
+            let replica = state.parts.replica(node)?.state()?;
+            return Some((member.clone(), replica.value.clone()));
+        }
+        let this_node = self.objects.this_node();
+        let value = || state.parts.own().state().value.clone();
+        (this_node.name == *node).then(|| (this_node, value()))
+    }
+
     /// Runs an event of the parts, queues its frames while the state is locked, so that they leave in order, and notes
     /// what changed. A name stands for one member during an event.
     fn event<R>(
@@ -194,7 +190,7 @@ impl<T: ObjectValue> Inner<T> {
         let own = out
             .own_changes
             .into_iter()
-            .map(|change| (state.this_node.clone(), change));
+            .map(|change| (self.objects.this_node(), change));
         let others = out
             .changes
             .into_iter()
@@ -273,7 +269,6 @@ impl<T: ObjectValue> AnyObject for Inner<T> {
         for member in members {
             self.forget(state, &member);
         }
-        state.this_node = this_node.clone();
         self.event(state, |parts, out| {
             parts.restart(this_node.incarnation, out)
         });
@@ -290,7 +285,7 @@ impl<T: ObjectValue> AnyObject for Inner<T> {
                 let Some((name, old)) = state.waiting.take() else {
                     break;
                 };
-                (old, state.told(&name))
+                (old, self.told(&state, &name))
             };
             for listener in self.listeners.load().iter() {
                 match (&old, &new) {

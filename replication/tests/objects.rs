@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "../../cluster/tests/mesh/mod.rs"]
-mod mesh;
+#[path = "../../cluster/tests/memory_mesh/mod.rs"]
+mod memory_mesh;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use halley_cluster::parts::PartLimits;
 use halley_cluster::{Clock, Member, StateChannel, StateSender};
 use halley_replication::{CreateError, ObjectListener, ObjectValue, Objects, OortObject, SetError};
-use mesh::{Mesh, node_name};
+use memory_mesh::{Mesh, node_name};
 use parking_lot::Mutex;
 
 /// One node with its objects, and one object `counter` of whole numbers.

@@ -1,3 +1,26 @@
-//! What the tests across crates share.
+//! What the tests of this crate stand on: real node processes, real clients, a real load balancer.
+//!
+//! ```text
+//! test ── ClusterOfProcesses ── NodeProcess × n      the built binary, killed when dropped
+//!      ├─ Agent ── node tests/js/agent.mjs           stock CometD clients, as tabs of one browser
+//!      ├─ Agent ── node tests/js/chromium.mjs        the demonstration page in headless Chromium
+//!      ├─ LoadBalancer                               HAProxy with deploy/haproxy/haproxy.cfg, unchanged
+//!      └─ Network                                    network namespaces joined by a bridge
+//!
+//! test ── sim::run                                  the cluster layer in virtual time, on a simulated network
+//! ```
+//!
+//! Every process is ended by its id, by the one who started it. Nothing waits for time to pass: see [`patience`].
 
+pub mod admin;
+pub mod agent;
+pub mod binary;
+pub mod cluster_of_processes;
+pub mod dev_cluster;
+pub mod load_balancer;
+pub mod network;
+pub mod node_process;
+pub mod patience;
+pub mod ports;
 pub mod sim;
+pub mod turn;

@@ -16,6 +16,13 @@ use super::{PresenceListener, message};
 use crate::parts::{Outcome, Outgoing, PartLimits, PartTooLarge};
 use crate::{Clock, Member, NodeName, StateChannel, StateHandler, StateSender};
 
+/// How long listeners are told in one go. A sibling that joins with a hundred thousand users must not stop the cluster's
+/// task for seconds because a listener takes its time.
+const TELL_MS: u64 = 50;
+
+/// So many changes are told in one go whatever the time: looking at the clock must not make a few changes late.
+const TELL_AT_LEAST: u32 = 256;
+
 /// The user directory of one node. Cheap to clone.
 ///
 /// It must be registered twice with whatever carries state: itself as the handler of [`StateChannel::SETI`], and
@@ -69,10 +76,10 @@ pub enum AssociateError {
 }
 
 impl Seti {
-    /// The bounds that Seti uses unless told otherwise: 64 MiB are about three million users on one node.
+    /// The bounds that Seti uses unless told otherwise: 32 MiB are about a million users on one node.
     pub fn default_limits() -> PartLimits {
         PartLimits {
-            part_bytes_max: 64 << 20,
+            part_bytes_max: 32 << 20,
             ..PartLimits::default()
         }
     }
@@ -285,9 +292,15 @@ impl Inner {
         result
     }
 
+    /// Tells what waits. It may run in the task that runs the cluster, so it ends after a while: the next change or
+    /// tick goes on.
     fn tell(&self) {
         let turn = Turn(self);
-        loop {
+        let began = self.clock.now();
+        for told in 0_u32.. {
+            if told >= TELL_AT_LEAST && self.clock.now().since(began) > TELL_MS {
+                return;
+            }
             let (user, node, present) = {
                 let mut directory = self.directory.write();
                 let Some(((user, node), _)) = directory.waiting().take() else {
@@ -308,7 +321,7 @@ impl Inner {
     }
 }
 
-/// Gives the turn to tell back when a listener panics, so that others are still told.
+/// Gives the turn to tell back when time is up or a listener panics, so that others go on.
 struct Turn<'a>(&'a Inner);
 
 impl Drop for Turn<'_> {

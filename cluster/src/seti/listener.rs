@@ -12,7 +12,7 @@ use crate::NodeName;
 ///
 /// # What implementers owe
 /// The calls come from whatever thread changed the directory, with no lock held. They may use [`Seti`](super::Seti);
-/// while one blocks, no other change is told.
+/// while one blocks, no other change is told, and the cluster's task may be the one that waits for it.
 pub trait PresenceListener: Send + Sync {
     /// The user has its first session on the node.
     fn present(&self, user: &UserId, node: &NodeName);

@@ -92,6 +92,10 @@ impl ChannelName {
         let Some(path) = text.strip_prefix('/') else {
             return Err(InvalidChannel::EmptySegment);
         };
+        if path.ends_with(' ') {
+            // Normalising twice must not give another name.
+            return Err(InvalidChannel::Character);
+        }
         let (mut segments, mut wild, mut variable) = (0, false, false);
         for segment in path.split('/') {
             if segment.is_empty() {
@@ -309,6 +313,7 @@ mod tests {
             ("/é", InvalidChannel::Character),
             ("/a?b", InvalidChannel::Character),
             ("/a\n", InvalidChannel::Character),
+            ("/a /", InvalidChannel::Character),
             ("//", InvalidChannel::EmptySegment),
             ("/ ", InvalidChannel::EmptySegment),
             ("/a//b", InvalidChannel::EmptySegment),

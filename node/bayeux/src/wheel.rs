@@ -76,3 +76,74 @@ impl Wheel {
         fired
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{State, Transport};
+    use crate::{Millis, SessionId};
+    use proptest::prelude::*;
+
+    fn session() -> Arc<Session> {
+        let state = State::new(Transport::WebSocket, false);
+        Session::new(SessionId::random(), 1, None, None, None, state)
+    }
+
+    fn fired(wheel: &Wheel, now: u64, armed: u64) -> bool {
+        wheel.advance(Millis(now)).iter().any(|e| e.slot == armed)
+    }
+
+    #[test]
+    fn a_later_deadline_leaves_the_entry_and_a_nearer_one_replaces_it() {
+        let (wheel, session, mut armed) = (Wheel::new(), session(), 0);
+        wheel.advance(Millis(1000));
+        wheel.arm(&session, &mut armed, Millis(3000));
+        let first = armed;
+        wheel.arm(&session, &mut armed, Millis(9000));
+        assert_eq!(armed, first);
+        wheel.arm(&session, &mut armed, Millis(2000));
+        assert!(armed < first);
+        assert!(!fired(&wheel, 1990, armed));
+        assert!(fired(&wheel, 2020, armed));
+        let stale = wheel.advance(Millis(3100));
+        assert_eq!(stale.len(), 1);
+        assert_ne!(stale[0].slot, armed, "recognised as stale");
+    }
+
+    #[test]
+    fn a_leap_in_time_fires_everything() {
+        let (wheel, session, mut armed) = (Wheel::new(), session(), 0);
+        wheel.arm(&session, &mut armed, Millis(50_000));
+        assert!(fired(&wheel, 10_000_000, armed));
+        let mut armed = 0;
+        wheel.arm(&session, &mut armed, Millis(1));
+        assert!(
+            fired(&wheel, 10_000_100, armed),
+            "a past deadline fires next"
+        );
+    }
+
+    #[test]
+    fn many_rearmings_leave_few_entries() {
+        let (wheel, session, mut armed) = (Wheel::new(), session(), 0);
+        for n in 0..100_000_u64 {
+            wheel.arm(&session, &mut armed, Millis(100_000 - n / 10));
+        }
+        assert!(wheel.advance(Millis(200_000)).len() <= 100_000 / 10 / SLOT_MS as usize + 2);
+    }
+
+    proptest! {
+        #[test]
+        fn never_early_and_at_most_a_slot_late(start in 0_u64..1_000_000, delay in 1_u64..120_000, step in 1_u64..500) {
+            let (wheel, session, mut armed) = (Wheel::new(), session(), 0);
+            wheel.advance(Millis(start));
+            wheel.arm(&session, &mut armed, Millis(start + delay));
+            let mut now = start;
+            while !fired(&wheel, now, armed) {
+                now += step;
+                prop_assert!(now < start + delay + SLOT_MS + step);
+            }
+            prop_assert!(now >= start + delay);
+        }
+    }
+}

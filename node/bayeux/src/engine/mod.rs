@@ -195,7 +195,11 @@ impl Engine {
     /// The session with this id, while it is live.
     #[must_use]
     pub fn session(&self, id: &SessionId) -> Option<Arc<Session>> {
-        self.sessions.pin().get(id).cloned()
+        self.sessions
+            .pin()
+            .get(id)
+            .filter(|session| session.is_live())
+            .cloned()
     }
 
     /// All sessions, in no order.

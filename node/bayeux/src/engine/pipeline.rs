@@ -156,7 +156,7 @@ impl Engine {
 
     pub(super) fn meta_of(&self, message: &RawMessage<'_>) -> Option<Meta> {
         let channel = json::decode_string(message.channel?)?;
-        Some(self.meta.find(channel.trim_end_matches('/'))?.0)
+        Some(self.meta.find(channel.trim_end_matches([' ', '/']))?.0)
     }
 
     /// The `clientId` of a message, if it can be one.

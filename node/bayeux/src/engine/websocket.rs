@@ -101,7 +101,7 @@ impl Engine {
                 Outcome::Connected => peer.connect_reply = true,
                 Outcome::Disconnected => peer.answer_hold(now),
                 Outcome::Handshaken(session, _) => {
-                    peer.leave_session();
+                    peer.leave_session(now);
                     peer.session = Some(session);
                     peer.connect_reply = true;
                 }
@@ -140,7 +140,7 @@ impl WebSocketPeer {
                     self.finished = true;
                     return Poll::Ready(Output::Close(code, text));
                 }
-                if !state.deliver_only || self.connect_reply {
+                if !state.deliver_only || self.connect_reply || !state.is_live() {
                     let most = if self.replies.is_empty() {
                         usize::MAX
                     } else {
@@ -190,6 +190,11 @@ impl WebSocketPeer {
     /// stays. Dropping the peer does the same, with the instant of the last tick.
     pub fn closed(&mut self, now: Millis) {
         self.finished = true;
+        self.leave_session(now);
+    }
+
+    /// Gives up the session: publications wait for it until it speaks elsewhere or expires.
+    fn leave_session(&mut self, now: Millis) {
         let Some(session) = self.session.take() else {
             return;
         };
@@ -199,30 +204,15 @@ impl WebSocketPeer {
             state.binding = Binding::None;
         }
         if !state.is_live() {
-            let bytes = state.queue_bytes;
-            if bound {
-                state.take_queue();
-                self.engine.counters.queue_bytes.add(-(bytes as i64));
-            }
+            self.engine.abandon(&mut state);
             return;
         }
-        // A reply that was due and will not be written.
-        if take_released(&mut state, self.connection).is_some()
-            || ((bound || self.unconfirmed) && state.expire_at == NEVER)
-        {
+        // A reply that was due and will not be written, or not be confirmed.
+        let lost = take_released(&mut state, self.connection).is_some();
+        let unconfirmed = bound || self.unconfirmed || self.connect_reply;
+        if lost || (unconfirmed && state.expire_at == NEVER) {
             state.reply_written(&self.engine.config, now);
             self.engine.arm(&session, &mut state);
-        }
-    }
-
-    /// Gives up the session: publications wait for it until it speaks elsewhere or expires.
-    fn leave_session(&mut self) {
-        let Some(session) = self.session.take() else {
-            return;
-        };
-        let mut state = session.state.lock();
-        if is_bound(&state, self.connection) {
-            state.binding = Binding::None;
         }
     }
 
@@ -339,7 +329,8 @@ fn take_events(state: &mut State, most: usize, bytes_max: usize, events: &mut Ev
     while events.len() < most
         && let Some(next) = state.queue.front()
     {
-        if !events.is_empty() && bytes + next.len() + 1 > bytes_max {
+        // With the commas between them and the brackets around.
+        if !events.is_empty() && bytes + events.len() + next.len() + 2 > bytes_max {
             break;
         }
         bytes += next.len();

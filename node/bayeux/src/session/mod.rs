@@ -219,6 +219,3 @@ impl fmt::Debug for Session {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

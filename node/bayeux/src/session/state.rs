@@ -211,16 +211,20 @@ impl State {
         }
     }
 
-    /// Marks the held connect as due for its reply.
+    /// Marks the held connect as due for its reply. One whose connection is gone stays as it is: nobody would take the reply, and its
+    /// deadline, with which the session's expiry begins, must not be forgotten.
     pub(crate) fn release_hold(&mut self) -> Option<Waker> {
         let hold = self.hold.as_mut()?;
-        hold.released = true;
-        match &mut hold.place {
-            HoldPlace::Http(waker) => waker.take(),
-            HoldPlace::WebSocket(_) => match &mut self.binding {
-                Binding::WebSocket(_, waker) => waker.take(),
-                _ => None,
-            },
+        match (&mut hold.place, &mut self.binding) {
+            (HoldPlace::Http(waker), _) => {
+                hold.released = true;
+                waker.take()
+            }
+            (HoldPlace::WebSocket(on), Binding::WebSocket(bound, waker)) if on == bound => {
+                hold.released = true;
+                waker.take()
+            }
+            (HoldPlace::WebSocket(_), _) => None,
         }
     }
 

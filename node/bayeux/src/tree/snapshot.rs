@@ -135,3 +135,18 @@ impl Snapshot {
         Some((Self { chunks }, removed))
     }
 }
+
+#[cfg(test)]
+impl Snapshot {
+    pub(crate) fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Chunks that both snapshots hold without a copy.
+    pub(crate) fn shared_chunks(&self, other: &Self) -> usize {
+        self.chunks
+            .iter()
+            .filter(|chunk| other.chunks.iter().any(|c| Arc::ptr_eq(c, chunk)))
+            .count()
+    }
+}

@@ -1,0 +1,156 @@
+//! The WebSocket: the only module that knows the library underneath.
+
+use std::{io, time::Duration};
+
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use http::{HeaderName, HeaderValue};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{
+        self,
+        client::IntoClientRequest,
+        protocol::{
+            CloseFrame, WebSocketConfig,
+            frame::{Utf8Bytes, coding::CloseCode},
+        },
+    },
+};
+
+use crate::{builder::Settings, endpoint::Endpoint, error::LinkError};
+
+/// Read and write buffers of one connection: the messages of Bayeux are small, and a process may hold many clients.
+const BUFFER_BYTES: usize = 8 * 1024;
+
+/// How long closing may take before the connection is simply dropped.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One open connection.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: WebSocketStream<TcpStream>,
+    write_timeout: Duration,
+}
+
+impl Socket {
+    /// Connects and upgrades.
+    ///
+    /// # Errors
+    /// When the connection is refused, the server answers with something else than an upgrade, or it takes too long.
+    pub(crate) async fn open(
+        endpoint: &Endpoint,
+        headers: &[(HeaderName, HeaderValue)],
+        settings: &Settings,
+    ) -> Result<Self, LinkError> {
+        let opening = async {
+            let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
+                .await
+                .map_err(LinkError::Connect)?;
+            stream.set_nodelay(true).map_err(LinkError::Connect)?;
+            let mut request = endpoint
+                .upgrade_url()
+                .into_client_request()
+                .map_err(translate)?;
+            request.headers_mut().extend(
+                headers
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
+            let config = WebSocketConfig::default()
+                .read_buffer_size(BUFFER_BYTES)
+                .write_buffer_size(BUFFER_BYTES)
+                .max_write_buffer_size(
+                    BUFFER_BYTES + 2 * settings.max_message_bytes.max(BUFFER_BYTES),
+                )
+                .max_message_size(Some(settings.max_frame_bytes))
+                .max_frame_size(Some(settings.max_frame_bytes))
+                .accept_unmasked_frames(false);
+            let (stream, _response) = client_async_with_config(request, stream, Some(config))
+                .await
+                .map_err(translate)?;
+            Ok(Self {
+                stream,
+                write_timeout: settings.max_network_delay,
+            })
+        };
+        match timeout(settings.connect_timeout, Box::pin(opening)).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(LinkError::OpenTimeout),
+        }
+    }
+
+    /// Writes frames and flushes once. Not cancel-safe.
+    ///
+    /// # Errors
+    /// When the connection is broken, or takes no bytes for too long.
+    pub(crate) async fn send(&mut self, frames: Vec<String>) -> Result<(), LinkError> {
+        let writing = async {
+            for frame in frames {
+                self.stream.feed(tungstenite::Message::text(frame)).await?;
+            }
+            self.stream.flush().await
+        };
+        match timeout(self.write_timeout, writing).await {
+            Ok(result) => result.map_err(translate),
+            Err(_elapsed) => Err(LinkError::Silent),
+        }
+    }
+
+    /// The next text frame. Pings are answered, binary frames passed over. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the connection breaks or is closed.
+    pub(crate) async fn receive(&mut self) -> Result<Utf8Bytes, LinkError> {
+        loop {
+            match self.stream.next().await {
+                Some(Ok(tungstenite::Message::Text(text))) => return Ok(text),
+                Some(Ok(tungstenite::Message::Close(frame))) => return Err(closed(frame)),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(translate(error)),
+                None => return Err(LinkError::Broken(io::ErrorKind::UnexpectedEof.into())),
+            }
+        }
+    }
+
+    /// A text frame, or a failure, that is already here.
+    pub(crate) fn try_receive(&mut self) -> Option<Result<Utf8Bytes, LinkError>> {
+        self.receive().now_or_never()
+    }
+
+    /// Closes with code 1000, without insisting on an answer.
+    pub(crate) async fn close(mut self) {
+        let frame = CloseFrame {
+            code: CloseCode::Normal,
+            reason: "Disconnect".into(),
+        };
+        // Whatever fails here, the connection is dropped next.
+        let _ = timeout(CLOSE_TIMEOUT, async {
+            if self.stream.close(Some(frame)).await.is_ok() {
+                while let Some(Ok(_)) = self.stream.next().await {}
+            }
+        })
+        .await;
+    }
+}
+
+fn closed(frame: Option<CloseFrame>) -> LinkError {
+    match frame {
+        Some(frame) => LinkError::Closed {
+            code: frame.code.into(),
+            reason: frame.reason.to_string(),
+        },
+        None => LinkError::Closed {
+            code: 1005,
+            reason: String::new(),
+        },
+    }
+}
+
+fn translate(error: tungstenite::Error) -> LinkError {
+    match error {
+        tungstenite::Error::Io(error) => LinkError::Broken(error),
+        tungstenite::Error::Http(response) => LinkError::Upgrade(response.status().as_u16()),
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => closed(None),
+        other => LinkError::WebSocket(other.to_string()),
+    }
+}

@@ -1,0 +1,125 @@
+//! Chooses the transport of a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::any;
+use halley_bayeux::Engine;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, StatusCode};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{long_polling, upgrade};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::origin::{Origins, Verdict};
+
+/// What the transports need from the node.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) origins: Origins,
+    pub(crate) path: String,
+    pub(crate) message_bytes_max: usize,
+    pub(crate) body_timeout: Duration,
+    /// `None`: a WebSocket may be idle for ever.
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) tracker: TaskTracker,
+    /// Ends WebSockets with 1001 and held connects with what they have.
+    pub(crate) close: CancellationToken,
+}
+
+impl Endpoint {
+    pub(crate) fn new(
+        config: &Config,
+        engine: Arc<Engine>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        tracker: TaskTracker,
+        close: CancellationToken,
+    ) -> Self {
+        let idle = config.client.idle_timeout_ms;
+        Self {
+            engine,
+            clock,
+            metrics,
+            origins: Origins::new(&config.client.allowed_origins),
+            path: config.client.path.clone(),
+            message_bytes_max: config.session.max_message_bytes,
+            body_timeout: Duration::from_millis(config.client.body_timeout_ms),
+            idle_timeout: (idle > 0).then(|| Duration::from_millis(idle)),
+            tracker,
+            close,
+        }
+    }
+
+    /// An answer for a request that is not a Bayeux exchange, counted.
+    pub(super) fn refusal(&self, status: StatusCode, text: impl Into<Body>) -> Response {
+        self.metrics
+            .http_errors
+            .with_label_values(&[status.as_str()])
+            .inc();
+        let mut answer = Response::new(text.into());
+        *answer.status_mut() = status;
+        answer.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        answer
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        answer
+    }
+}
+
+/// The routes of the client listener.
+pub(crate) fn router(endpoint: Arc<Endpoint>, demo: bool) -> Router {
+    let path = endpoint.path.clone();
+    let bayeux = Router::new()
+        .route(&path, any(dispatch))
+        .route(&format!("{path}/"), any(dispatch))
+        .route(&format!("{path}/{{*rest}}"), any(dispatch))
+        .with_state(endpoint);
+    if demo {
+        bayeux.merge(crate::pages::router(&path))
+    } else {
+        bayeux
+    }
+}
+
+async fn dispatch(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
+    let method = request.method();
+    if method == Method::OPTIONS {
+        let mut answer = Response::new(Body::empty());
+        endpoint
+            .origins
+            .judge(request.headers())
+            .add_preflight_headers(answer.headers_mut());
+        return answer;
+    }
+    let upgrade = method == Method::GET
+        && request.uri().path() == endpoint.path
+        && upgrade::is_upgrade(request.headers());
+    let post = method.as_str().eq_ignore_ascii_case("POST");
+    if !upgrade && !post {
+        return endpoint.refusal(StatusCode::BAD_REQUEST, "Unknown Bayeux Transport");
+    }
+    let verdict = endpoint.origins.judge(request.headers());
+    if verdict == Verdict::Refused {
+        return endpoint.refusal(StatusCode::FORBIDDEN, "Origin not allowed");
+    }
+    if upgrade {
+        return upgrade::answer(&endpoint, request);
+    }
+    let mut answer = long_polling::answer(endpoint, request).await;
+    verdict.add_headers(answer.headers_mut());
+    answer
+}

@@ -1,0 +1,16 @@
+//! The client listener: one port for long-polling, WebSocket, and the demonstration page.
+//!
+//! ```text
+//! OPTIONS /cometd...  ──> 200, CORS headers
+//! POST    /cometd...  ──> origin ──> long-polling
+//! GET     /cometd     ──> origin ──> upgrade ──> WebSocket task
+//! else    /cometd...  ──> 400 Unknown Bayeux Transport
+//! ```
+
+mod endpoint;
+mod long_polling;
+mod ticket_body;
+mod upgrade;
+mod websocket;
+
+pub(crate) use endpoint::{Endpoint, router};

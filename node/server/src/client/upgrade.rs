@@ -1,0 +1,163 @@
+//! The way from an HTTP request to a WebSocket: the answer 101, and the stream taken back from the HTTP engine.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use hyper::upgrade::{OnUpgrade, Parts};
+use hyper_util::rt::TokioIo;
+use sha1::{Digest as _, Sha1};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tracing::debug;
+
+use super::endpoint::Endpoint;
+use super::websocket;
+use crate::timed_io::TimedIo;
+
+/// What RFC 6455 appends to the key.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Bytes of the read buffer, which every connection holds for as long as it lives: the larger part of what an idle
+/// session costs.
+const READ_BUFFER_BYTES: usize = 2 << 10;
+
+/// Bytes gathered before a write; a flush always follows.
+const WRITE_BUFFER_BYTES: usize = 4 << 10;
+
+/// Whether the client asks for a WebSocket.
+pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
+    has_token(headers, CONNECTION, "upgrade") && has_token(headers, UPGRADE, "websocket")
+}
+
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case(token))
+}
+
+/// Answers 101 and starts the task that takes the stream over.
+pub(super) fn answer(endpoint: &Arc<Endpoint>, mut request: Request) -> Response {
+    if request.version() != Version::HTTP_11 {
+        return endpoint.refusal(StatusCode::BAD_REQUEST, "WebSocket needs HTTP/1.1");
+    }
+    if request
+        .headers()
+        .get(SEC_WEBSOCKET_VERSION)
+        .map(HeaderValue::as_bytes)
+        != Some(b"13")
+    {
+        let mut answer = endpoint.refusal(
+            StatusCode::UPGRADE_REQUIRED,
+            "WebSocket version 13 is needed",
+        );
+        answer
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return answer;
+    }
+    let accept = request
+        .headers()
+        .get(SEC_WEBSOCKET_KEY)
+        .and_then(|key| accept_key(key.as_bytes()));
+    let Some(accept) = accept else {
+        return endpoint.refusal(
+            StatusCode::BAD_REQUEST,
+            "Sec-WebSocket-Key is missing or malformed",
+        );
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    endpoint
+        .tracker
+        .spawn(take_over(Arc::clone(endpoint), upgrade));
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    answer
+}
+
+/// The answer to a key; `None` when the key is not 16 bytes in Base64.
+fn accept_key(key: &[u8]) -> Option<HeaderValue> {
+    if STANDARD.decode(key).ok()?.len() != 16 {
+        return None;
+    }
+    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    HeaderValue::from_str(&STANDARD.encode(digest)).ok()
+}
+
+/// Waits for the stream, then hands it to a task of its own: the state of the upgrade must not stay allocated for
+/// the life of the connection.
+async fn take_over(endpoint: Arc<Endpoint>, upgrade: OnUpgrade) {
+    let upgraded = match upgrade.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            debug!(%error, "upgrade failed");
+            return;
+        }
+    };
+    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<TimedIo>>() else {
+        debug!("upgrade on a foreign stream");
+        return;
+    };
+    // The leftover holds what an eager client sent behind its request.
+    let socket = WebSocketStream::from_partially_read(
+        io.into_inner(),
+        read_buf.to_vec(),
+        Role::Server,
+        Some(socket_config(endpoint.message_bytes_max)),
+    )
+    .await;
+    websocket::start(endpoint, socket);
+}
+
+/// Every setting written out: the library's defaults cost 128 KiB per connection and have no bound for writes.
+fn socket_config(message_bytes_max: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(usize::MAX)
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max))
+        .accept_unmasked_frames(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_rfc() {
+        let accept = accept_key(b"dGhlIHNhbXBsZSBub25jZQ==").expect("a key");
+        assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn malformed_keys_are_refused() {
+        assert!(accept_key(b"").is_none());
+        assert!(accept_key(b"c2hvcnQ=").is_none());
+        assert!(accept_key(b"not base64 at all !!!!!!").is_none());
+    }
+
+    #[test]
+    fn tokens_are_found_in_lists() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("WebSocket"));
+        assert!(is_upgrade(&headers));
+        headers.insert(UPGRADE, HeaderValue::from_static("h2c"));
+        assert!(!is_upgrade(&headers));
+    }
+}

@@ -1,0 +1,319 @@
+//! Joins the cluster, and puts the user directory and the replicated list of nodes behind the services.
+//!
+//! ```text
+//! halley_cluster::Cluster ──members, links──> metrics, readiness, log
+//!   ├─ Seti ─────────────────> Directory ──> direct messages, presence
+//!   └─ Objects: "nodes" ─────> Nodes ──────> /halley/cluster
+//! ```
+//!
+//! A node that runs alone has its own directory and itself as the only node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use halley_bayeux::{Engine, Millis, Publication, UserId};
+use halley_cluster::seti::{PresenceListener, Seti};
+use halley_cluster::{
+    Cluster, ClusterConfig, InvalidNodeName, InvalidSecret, Member, MulticastConfig, NodeName,
+    Observed, RandomSource, StateChannel, TokioNet,
+};
+use halley_replication::{CreateError, Objects, OortObject};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::config::{Config, Discovery};
+use crate::metrics::{ClusterFigures, LinkFigures};
+use crate::readiness::{Readiness, Unready};
+use crate::services::{
+    Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes,
+};
+
+/// The replicated object with what each node tells about itself.
+const NODES_OBJECT: &str = "nodes";
+
+/// Time between two looks at whether siblings have joined.
+const JOIN_LOOK: Duration = Duration::from_millis(10);
+
+/// Why a node cannot take part in its cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The name is not one.
+    #[error("node.name: {0}")]
+    Name(#[from] InvalidNodeName),
+    /// The secret is too short.
+    #[error("mesh.secret: {0}")]
+    Secret(#[from] InvalidSecret),
+    /// There is no secret.
+    #[error("mesh.secret_file: a clustered node needs a secret")]
+    NoSecret,
+    /// The cluster layer does not start.
+    #[error(transparent)]
+    Start(#[from] halley_cluster::StartError),
+    /// A replicated object cannot be made.
+    #[error("object {NODES_OBJECT}: {0}")]
+    Object(#[from] CreateError),
+}
+
+/// What stands behind users and nodes, whether the node runs alone or in a cluster.
+pub(crate) struct ClusterParts {
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) nodes: Arc<dyn Nodes>,
+    /// `None` when the node runs alone.
+    cluster: Option<Cluster>,
+}
+
+/// The cluster layer's configuration out of the node's.
+pub(crate) fn cluster_config(
+    config: &Config,
+    client_url: &str,
+) -> Result<ClusterConfig, ClusterError> {
+    let mesh = &config.mesh;
+    let secret = mesh.secret.as_ref().ok_or(ClusterError::NoSecret)?;
+    let secret = halley_cluster::Secret::new(secret.bytes())?;
+    let mut cluster = ClusterConfig::new(NodeName::new(&config.node_name())?, mesh.listen, secret);
+    client_url.clone_into(&mut cluster.client_url);
+    cluster.advertise = mesh.advertise;
+    cluster.allow.clone_from(&mesh.allow);
+    cluster.channels = match &mesh.channels {
+        None => Observed::FollowSubscriptions,
+        Some(channels) => Observed::Fixed(
+            channels
+                .iter()
+                .map(|channel| channel.as_str().to_owned())
+                .collect(),
+        ),
+    };
+    if mesh.discovery.contains(&Discovery::Static) {
+        cluster.siblings.clone_from(&mesh.siblings);
+    }
+    if mesh.discovery.contains(&Discovery::Multicast) {
+        let multicast = &mesh.multicast;
+        cluster.multicast = Some(MulticastConfig {
+            group: multicast.group,
+            port: multicast.port,
+            interface: multicast.interface,
+            ttl: multicast.ttl,
+            interval: Duration::from_millis(multicast.interval_ms),
+        });
+    }
+    cluster.heartbeat_interval = Duration::from_millis(mesh.heartbeat_ms);
+    cluster.detection = Duration::from_millis(mesh.detection_ms);
+    cluster.limits.message_queue_bytes = mesh.link_queue_bytes;
+    Ok(cluster)
+}
+
+impl ClusterParts {
+    /// Prepares everything and does no IO yet: [`ClusterParts::join`] does.
+    pub(crate) fn prepare(
+        config: &Config,
+        url: &str,
+        engine: &Arc<Engine>,
+        clock: Clock,
+    ) -> Result<Self, ClusterError> {
+        if !config.clustered() {
+            let this = NodeInfo {
+                name: config.node_name(),
+                url: url.to_owned(),
+                incarnation: rand::random(),
+                load: NodeLoad::default(),
+            };
+            return Ok(Self {
+                directory: LocalDirectory::start(config.node_name(), engine),
+                nodes: Arc::new(LocalNodes::new(this)),
+                cluster: None,
+            });
+        }
+        let settings = cluster_config(config, url)?;
+        let cluster = Cluster::new(
+            settings,
+            Arc::clone(engine),
+            clock.cluster(),
+            RandomSource::system(),
+        )?;
+        let sender = Arc::new(cluster.clone());
+        let seti = Seti::new(
+            Arc::clone(engine),
+            sender.clone(),
+            clock.cluster(),
+            Seti::default_limits(),
+        );
+        let objects = Objects::new(sender, clock.cluster());
+        cluster.register(StateChannel::SETI, Arc::new(seti.clone()));
+        cluster.register(StateChannel::SETI_MESSAGES, seti.message_handler());
+        cluster.register(StateChannel::OBJECTS, Arc::new(objects.clone()));
+        let nodes = OortObject::new(&objects, NODES_OBJECT, NodeLoad::default())?;
+        Ok(Self {
+            directory: Arc::new(SetiDirectory(seti)),
+            nodes: Arc::new(OortNodes(nodes)),
+            cluster: Some(cluster),
+        })
+    }
+
+    /// Listens for siblings and begins to look for them, then waits for those that are known, at most `wait`: a client
+    /// that is served before would miss what is published elsewhere.
+    pub(crate) async fn join(&self, wait: Duration) -> Result<(), ClusterError> {
+        let Some(cluster) = &self.cluster else {
+            return Ok(());
+        };
+        cluster.open(TokioNet).await?;
+        info!(mesh = %cluster.this_node().mesh_address, "mesh listener is open");
+        let deadline = Instant::now() + wait;
+        while Instant::now() < deadline {
+            let status = cluster.status();
+            if status.members > 0 && status.members >= status.addresses {
+                break;
+            }
+            tokio::time::sleep(JOIN_LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Says goodbye to the siblings.
+    pub(crate) async fn leave(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.leave().await;
+        }
+    }
+
+    /// Cuts the links, as a crash would.
+    pub(crate) fn stop(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.stop();
+        }
+    }
+
+    /// This node as siblings see it.
+    pub(crate) fn this_node(&self) -> Option<Member> {
+        self.cluster.as_ref().map(Cluster::this_node)
+    }
+
+    /// Members of the cluster, this node included.
+    pub(crate) fn member_count(&self) -> usize {
+        1 + self
+            .cluster
+            .as_ref()
+            .map_or(0, |cluster| cluster.members().len())
+    }
+
+    pub(crate) fn links(&self) -> Vec<LinkFigures> {
+        let links = self
+            .cluster
+            .as_ref()
+            .map(Cluster::link_stats)
+            .unwrap_or_default();
+        let figures = links.into_iter().map(|link| LinkFigures {
+            sibling: link.sibling.as_str().to_owned(),
+            up: link.up,
+            queue_bytes: link.queue_bytes,
+        });
+        figures.collect()
+    }
+
+    pub(crate) fn figures(&self) -> ClusterFigures {
+        let Some(cluster) = &self.cluster else {
+            return ClusterFigures::default();
+        };
+        let counters = cluster.counters();
+        ClusterFigures {
+            links_reset: counters.links_reset_queue_full.get(),
+            publications_dropped: counters.publications_dropped.get(),
+            publications_received: counters.publications_received.get(),
+            nodes_refused: counters.nodes_refused.get(),
+            suspensions: counters.suspensions.get(),
+        }
+    }
+
+    /// Brings readiness in line with the state of the cluster layer.
+    pub(crate) fn judge(&self, readiness: &Readiness) {
+        let Some(cluster) = &self.cluster else { return };
+        let status = cluster.status();
+        match status.conflicts.first() {
+            Some(conflict) => {
+                let detail = format!("{} is also called {}", conflict.holder, conflict.name);
+                if readiness.set(Unready::NameConflict, detail.as_str()) {
+                    warn!(
+                        detail,
+                        "name conflict: this node is no member of the cluster"
+                    );
+                }
+            }
+            None => readiness.clear(Unready::NameConflict),
+        }
+        if status.failed
+            && readiness.set(
+                Unready::ClusterFailed,
+                "the cluster layer has ended by a fault",
+            )
+        {
+            warn!("the cluster layer has ended by a fault: this node must be restarted");
+        }
+    }
+}
+
+/// Seti, as the services see it.
+struct SetiDirectory(Seti);
+
+impl Directory for SetiDirectory {
+    fn users(&self) -> Vec<UserId> {
+        self.0.users()
+    }
+
+    fn users_here(&self) -> usize {
+        self.0.local_user_count()
+    }
+
+    fn nodes_of(&self, user: &UserId) -> Vec<String> {
+        self.0
+            .presence(user)
+            .iter()
+            .map(|node| node.as_str().to_owned())
+            .collect()
+    }
+
+    fn send(&self, user: &UserId, publication: &Arc<Publication>, _now: Millis) -> bool {
+        self.0.send(user, publication).is_sent()
+    }
+
+    fn add_listener(&self, listener: Arc<dyn DirectoryListener>) {
+        self.0.add_listener(Arc::new(Told(listener)));
+    }
+}
+
+/// Passes on what Seti tells.
+struct Told(Arc<dyn DirectoryListener>);
+
+impl PresenceListener for Told {
+    fn present(&self, user: &UserId, node: &NodeName) {
+        self.0.joined(user, node.as_str());
+    }
+
+    fn absent(&self, user: &UserId, node: &NodeName) {
+        self.0.left(user, node.as_str());
+    }
+}
+
+/// The replicated object, as the services see it.
+struct OortNodes(OortObject<NodeLoad>);
+
+impl Nodes for OortNodes {
+    fn update(&self, load: NodeLoad) {
+        if let Err(error) = self.0.set(load) {
+            warn!(%error, "cannot tell the siblings about this node");
+        }
+    }
+
+    fn nodes(&self) -> Vec<NodeInfo> {
+        let parts = self.0.parts().into_iter();
+        let mut nodes: Vec<NodeInfo> = parts
+            .map(|(member, load)| NodeInfo {
+                name: member.name.as_str().to_owned(),
+                url: member.client_url,
+                incarnation: member.incarnation.0,
+                load: *load,
+            })
+            .collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
+    }
+}

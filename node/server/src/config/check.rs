@@ -1,0 +1,279 @@
+//! What must hold beyond types: relations between options, and the files that hold secrets.
+
+use std::fmt;
+use std::path::Path;
+
+use halley_cluster::NodeName;
+use subtle::ConstantTimeEq as _;
+
+use super::load::Problem;
+use super::types::{Config, Discovery};
+
+/// The least number of bytes of the secret that all nodes share.
+pub(super) const SECRET_BYTES_MIN: usize = 32;
+
+/// The largest message that still fits into a frame of a link.
+const MESSAGE_BYTES_MAX: usize = 7 << 20;
+
+/// The secret that all nodes of a cluster share. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for the one who signs with them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// The token that opens `/admin/`. Never printed.
+#[derive(Clone)]
+pub struct Token(Vec<u8>);
+
+impl Token {
+    /// Whether `given` is the token; takes the same time wherever they differ.
+    #[must_use]
+    pub fn matches(&self, given: &[u8]) -> bool {
+        self.0.ct_eq(given).into()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(***)")
+    }
+}
+
+/// Checks relations, reads secrets, and notes everything that is wrong. `mesh` and `discovery` say whether the
+/// section and the key were written at all.
+pub(super) fn check(config: &mut Config, mesh: bool, discovery: bool, problems: &mut Vec<Problem>) {
+    node(config, problems);
+    client(config, problems);
+    admin(config, problems);
+    mesh_secret(config, mesh, discovery, problems);
+    if config.mesh.clustered {
+        mesh_relations(config, problems);
+        if config.session.max_message_bytes > MESSAGE_BYTES_MAX {
+            problems.push(Problem::new(
+                "session.maxMessageSize",
+                "is more than a link to a sibling carries (7 MiB)",
+            ));
+        }
+        // What the cluster layer itself would refuse, so that it is a configuration error and not a failed start.
+        if problems.is_empty()
+            && let Ok(settings) = crate::cluster::cluster_config(config, "")
+        {
+            let refused = settings.validate().err().unwrap_or_default();
+            problems.extend(
+                refused
+                    .into_iter()
+                    .map(|error| Problem::new(error.key, error.problem)),
+            );
+        }
+    }
+}
+
+fn node(config: &Config, problems: &mut Vec<Problem>) {
+    if let Err(error) = NodeName::new(&config.node_name()) {
+        problems.push(Problem::new("node.name", error.to_string()));
+    }
+}
+
+fn client(config: &Config, problems: &mut Vec<Problem>) {
+    let path = &config.client.path;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/".contains(&b);
+    if path.len() < 2
+        || !path.starts_with('/')
+        || path.ends_with('/')
+        || path.contains("//")
+        || !path.bytes().all(plain)
+    {
+        problems.push(Problem::new(
+            "client.path",
+            format!("{path:?} is not a path such as \"/cometd\""),
+        ));
+    }
+    if let Some(url) = &config.client.url {
+        let valid = url.parse::<http::Uri>().is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()
+        });
+        if !valid {
+            problems.push(Problem::new(
+                "client.url",
+                format!("{url:?} is not an absolute http or https address"),
+            ));
+        }
+    }
+    for origin in &config.client.allowed_origins {
+        if !is_origin(origin) {
+            problems.push(Problem::new(
+                "client.allowed_origins",
+                format!("{origin:?} is not an exact origin such as \"https://app.example\""),
+            ));
+        }
+    }
+    for error in config.session.validate().err().unwrap_or_default() {
+        problems.push(Problem::new(
+            format!("session ({})", error.option),
+            error.rule,
+        ));
+    }
+    if config.session.max_queue_bytes < config.session.max_message_bytes {
+        problems.push(Problem::new(
+            "session.maxQueueBytes",
+            "must not be less than session.maxMessageSize",
+        ));
+    }
+}
+
+/// Scheme, host and perhaps a port, and nothing else: what a browser sends.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return false;
+    };
+    let host = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:[]".contains(&b);
+    matches!(scheme, "http" | "https") && !rest.is_empty() && rest.bytes().all(host)
+}
+
+fn admin(config: &mut Config, problems: &mut Vec<Problem>) {
+    let Some(file) = config.admin.token_file.clone() else {
+        return;
+    };
+    match read_trimmed(&file) {
+        Ok(token) if token.is_empty() => {
+            problems.push(Problem::new("admin.token_file", "the file is empty"))
+        }
+        Ok(token) => config.admin.token = Some(Token(token)),
+        Err(error) => problems.push(Problem::new("admin.token_file", error)),
+    }
+}
+
+fn mesh_secret(config: &mut Config, mesh: bool, discovery: bool, problems: &mut Vec<Problem>) {
+    let given = config.mesh.secret.is_some() || config.mesh.secret_file.is_some();
+    let alone =
+        discovery && config.mesh.discovery.is_empty() && config.mesh.siblings.is_empty() && !given;
+    config.mesh.clustered = mesh && !alone;
+    if !config.mesh.clustered {
+        return;
+    }
+    let secret = match (&config.mesh.secret, &config.mesh.secret_file) {
+        (Some(_), Some(_)) => {
+            problems.push(Problem::new(
+                "mesh.secret",
+                "give either mesh.secret or mesh.secret_file, not both",
+            ));
+            return;
+        }
+        (Some(secret), None) => Ok(("mesh.secret", secret.clone())),
+        (None, Some(file)) => read_trimmed(file).map(|bytes| ("mesh.secret_file", Secret(bytes))),
+        (None, None) => {
+            problems.push(Problem::new(
+                "mesh.secret_file",
+                format!(
+                    "a clustered node needs a secret of at least {SECRET_BYTES_MIN} bytes, the same on all nodes; \
+                     without a [mesh] section the node runs alone"
+                ),
+            ));
+            return;
+        }
+    };
+    match secret {
+        Ok((key, secret)) if secret.0.len() < SECRET_BYTES_MIN => problems.push(Problem::new(
+            key,
+            format!(
+                "the secret has {} bytes, at least {SECRET_BYTES_MIN} are needed",
+                secret.0.len()
+            ),
+        )),
+        Ok((_, secret)) => config.mesh.secret = Some(secret),
+        Err(error) => problems.push(Problem::new("mesh.secret_file", error)),
+    }
+}
+
+fn mesh_relations(config: &mut Config, problems: &mut Vec<Problem>) {
+    let mesh = &mut config.mesh;
+    if !mesh.siblings.is_empty() && mesh.discovery.is_empty() {
+        mesh.discovery.push(Discovery::Static);
+    }
+    if !mesh.siblings.is_empty() && !mesh.discovery.contains(&Discovery::Static) {
+        problems.push(Problem::new(
+            "mesh.siblings",
+            "is set, but mesh.discovery does not name \"static\"",
+        ));
+    }
+    for address in mesh.siblings.iter() {
+        if !is_host_port(address) {
+            problems.push(Problem::new(
+                "mesh.siblings",
+                format!("{address:?} is not host and port"),
+            ));
+        }
+    }
+    match mesh.advertise {
+        None if mesh.listen.ip().is_unspecified() => problems.push(Problem::new(
+            "mesh.advertise",
+            "is needed, since mesh.listen names no particular address that siblings could dial",
+        )),
+        Some(address) if address.ip().is_unspecified() || address.ip().is_multicast() => {
+            problems.push(Problem::new(
+                "mesh.advertise",
+                format!("{address} cannot be dialled"),
+            ));
+        }
+        _ => {}
+    }
+    if mesh.allow.is_empty() {
+        problems.push(Problem::new(
+            "mesh.allow",
+            "no address is allowed, so no sibling could ever be reached",
+        ));
+    }
+    if !mesh.multicast.group.is_multicast() {
+        problems.push(Problem::new(
+            "mesh.multicast.group",
+            format!("{} is not a multicast group", mesh.multicast.group),
+        ));
+    }
+    if mesh.detection_ms < mesh.heartbeat_ms.saturating_mul(2) {
+        problems.push(Problem::new(
+            "mesh.detection_ms",
+            "must be at least twice mesh.heartbeat_ms",
+        ));
+    }
+    for channel in mesh.channels.iter().flatten() {
+        if channel.is_internal() || channel.kind() != halley_bayeux::ChannelKind::Broadcast {
+            problems.push(Problem::new(
+                "mesh.channels",
+                format!("{} cannot be observed", channel.as_str()),
+            ));
+        }
+    }
+}
+
+fn is_host_port(text: &str) -> bool {
+    text.parse::<std::net::SocketAddr>().is_ok()
+        || text.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+                && port.parse::<u16>().is_ok()
+        })
+}
+
+fn read_trimmed(file: &Path) -> Result<Vec<u8>, String> {
+    let bytes =
+        std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    Ok(bytes.trim_ascii().to_vec())
+}

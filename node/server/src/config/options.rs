@@ -1,0 +1,220 @@
+//! The one table of options.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::LazyLock;
+
+use toml::Value;
+
+use super::field::{Field, Shape};
+use super::types::Config;
+
+/// One option: what it is called, what it means, and where it is kept.
+pub struct Opt {
+    /// Section and key with dots between them, as in `session.maxInterval`.
+    pub key: &'static str,
+    /// The type as the operator is told.
+    pub kind: &'static str,
+    /// One sentence for the operator.
+    pub meaning: &'static str,
+    /// What to show when there is no default.
+    pub example: Option<&'static str>,
+    /// Bounds of an integer.
+    pub range: Option<RangeInclusive<i64>>,
+    pub(super) shape: Shape,
+    pub(super) set: fn(&mut Config, &Value) -> Result<(), String>,
+    pub(super) get: fn(&Config) -> Option<Value>,
+}
+
+impl fmt::Debug for Opt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opt")
+            .field("key", &self.key)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Opt {
+    /// The section, as in `mesh.multicast`.
+    #[must_use]
+    pub fn section(&self) -> &'static str {
+        self.key.rsplit_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The key within its section.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.key.rsplit_once('.').map_or(self.key, |(_, name)| name)
+    }
+
+    /// The environment variable that overrides it.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!(
+            "HALLEY__{}",
+            self.key.replace('.', "__").to_ascii_uppercase()
+        )
+    }
+
+    /// The value in a configuration as TOML; `None` when it is not set. Secrets come out masked.
+    #[must_use]
+    pub fn value(&self, config: &Config) -> Option<Value> {
+        (self.get)(config)
+    }
+
+    pub(super) fn read(&self, config: &mut Config, value: &Value) -> Result<(), String> {
+        if let (Some(range), Some(number)) = (&self.range, value.as_integer())
+            && !range.contains(&number)
+        {
+            return Err(match *range.end() {
+                i64::MAX => format!("{number} is too small, at least {}", range.start()),
+                end => format!("{number} is out of range, {} to {end}", range.start()),
+            });
+        }
+        (self.set)(config, value)
+    }
+}
+
+fn kind_of<T: Field>(_: fn(&Config) -> &T) -> (&'static str, Shape) {
+    (T::KIND, T::SHAPE)
+}
+
+macro_rules! options {
+    ($($key:literal, $($path:ident).+ $(, in $range:expr)? $(, like $example:literal)?, $meaning:literal;)*) => {
+        vec![$({
+            let (kind, shape) = kind_of(|config: &Config| &config.$($path).+);
+            Opt {
+                key: $key,
+                kind,
+                shape,
+                meaning: $meaning,
+                example: options!(@maybe $($example)?),
+                range: options!(@maybe $($range)?),
+                set: |config, value| { config.$($path).+ = Field::read(value)?; Ok(()) },
+                get: |config| Field::write(&config.$($path).+),
+            }
+        }),*]
+    };
+    (@maybe) => { None };
+    (@maybe $value:expr) => { Some($value) };
+}
+
+/// A day: no time in a configuration is meant to be longer.
+const DAY_MS: i64 = 86_400_000;
+
+/// The largest frame on a link.
+const LINK_FRAME_BYTES: i64 = 8 << 20;
+
+/// A gibibyte: no size in a configuration is meant to be larger.
+const BYTES_MAX: i64 = 1 << 30;
+
+/// Every option, in the order in which they are printed; the options of a section stand together.
+pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
+    options! {
+        "node.name", node.name, like "\"n1\"",
+            "Stable name of this node, unique in the cluster; when absent: the host name.";
+        "node.drain_timeout_ms", node.drain_timeout_ms, in 0..=DAY_MS,
+            "How long a drain may take before what is left is cut off.";
+        "node.drain_wait_ms", node.drain_wait_ms, in 0..=DAY_MS,
+            "How long a draining node still accepts clients while /readyz answers 503, so that a load balancer can notice.";
+
+        "client.listen", client.listen, "Where clients are accepted (HTTP and WebSocket).";
+        "client.path", client.path, "The Bayeux endpoint.";
+        "client.url", client.url, like "\"http://n1.example:8080/cometd\"",
+            "How others reach this endpoint (CometD: oort.url); when absent: made from the listening address and the path.";
+        "client.allowed_origins", client.allowed_origins,
+            "Exact origins that may use the endpoint from a browser; empty: the same host only.";
+        "client.max_connections", client.max_connections, in 1..=10_000_000,
+            "Connections at one time; further ones are closed at once.";
+        "client.header_timeout_ms", client.header_timeout_ms, in 100..=DAY_MS,
+            "Time for the head of a request to arrive, counted from the connection or from the answer before it.";
+        "client.body_timeout_ms", client.body_timeout_ms, in 100..=DAY_MS, "Time for the body of a request to arrive.";
+        "client.max_header_bytes", client.max_header_bytes, in 8192..=1_048_576, "Size of the head of a request.";
+        "client.idle_timeout_ms", client.idle_timeout_ms, in 0..=DAY_MS,
+            "A WebSocket on which nothing arrives for this long is closed with 1001, but never while a connect is held; 0: never.";
+        "client.write_timeout_ms", client.write_timeout_ms, in 100..=DAY_MS,
+            "A client that takes nothing for this long while something waits to be written is cut off.";
+        "client.demo", client.demo, "Answer / on the client address with the demonstration page.";
+
+        "mesh.listen", mesh.listen,
+            "Where siblings are accepted. A node without a [mesh] section runs alone.";
+        "mesh.advertise", mesh.advertise, like "\"10.0.0.1:7400\"",
+            "Address given to siblings; when absent: the listening address, which must then name an interface.";
+        "mesh.secret_file", mesh.secret_file, like "\"/etc/halley/secret\"",
+            "A file with the secret that all nodes share, at least 32 bytes; a clustered node does not start without.";
+        "mesh.secret", mesh.secret, like "\"at least 32 bytes, the same on all nodes\"",
+            "The secret itself, instead of a file.";
+        "mesh.allow", mesh.allow,
+            "Networks that may be dialled or accepted.";
+        "mesh.channels", mesh.channels, like "[\"/**\"]",
+            "Observed channels (CometD: oort.channels); when absent: follow local subscriptions.";
+        "mesh.discovery", mesh.discovery,
+            "How siblings are found, any of \"static\", \"multicast\". Written as empty, with no siblings and no secret: the node runs alone.";
+        "mesh.siblings", mesh.siblings, "Siblings by host and port, for static discovery.";
+        "mesh.heartbeat_ms", mesh.heartbeat_ms, in 10..=60_000, "Time between two heartbeats on a link.";
+        "mesh.detection_ms", mesh.detection_ms, in 50..=300_000, "Silence after which a sibling counts as lost.";
+        "mesh.link_queue_bytes", mesh.link_queue_bytes, in LINK_FRAME_BYTES..=i64::MAX,
+            "Bytes of publications that may wait for one sibling; beyond, the link is reset and its state sent anew.";
+        "mesh.join_wait_ms", mesh.join_wait_ms, in 0..=DAY_MS,
+            "How long a starting node waits for the siblings it knows of before it serves clients.";
+        "mesh.multicast.group", mesh.multicast.group, "Multicast group.";
+        "mesh.multicast.port", mesh.multicast.port, in 1..=65_535, "Port of the group.";
+        "mesh.multicast.interface", mesh.multicast.interface, "Address of the interface to use.";
+        "mesh.multicast.ttl", mesh.multicast.ttl, in 0..=255, "Time to live of the datagrams.";
+        "mesh.multicast.interval_ms", mesh.multicast.interval_ms, in 10..=DAY_MS, "Time between two announcements.";
+
+        "admin.listen", admin.listen, "Where /healthz, /readyz, /metrics and /admin/ are served.";
+        "admin.token_file", admin.token_file, like "\"/etc/halley/admin-token\"",
+            "A file with the token for everything under /admin/; when absent: /admin/ is closed.";
+
+        "session.timeout", session.timeout_ms, in 0..=DAY_MS, "Milliseconds for which a connect is held.";
+        "session.interval", session.interval_ms, in 0..=DAY_MS,
+            "Milliseconds a client is advised to wait between two connects.";
+        "session.maxInterval", session.max_interval_ms, in 0..=DAY_MS,
+            "Milliseconds of grace after a connect reply before the session expires.";
+        "session.maxClientAdvice", session.max_client_advice_ms, in 0..=DAY_MS,
+            "Most milliseconds of timeout or interval that a client may ask for in a connect.";
+        "session.maxQueue", session.max_queue, in 1..=1_000_000,
+            "Messages that may wait for one session; one more ends the session.";
+        "session.maxQueueBytes", session.max_queue_bytes, in 1024..=BYTES_MAX,
+            "Bytes that may wait for one session; more end the session.";
+        "session.maxMessageSize", session.max_message_bytes, in 256..=BYTES_MAX,
+            "Bytes of one WebSocket message or HTTP body from a client.";
+        "session.maxMessageDepth", session.max_depth, in 4..=1024, "Nesting of a message from a client.";
+        "session.maxBatch", session.max_batch, in 1..=100_000, "Messages in one request or frame.";
+        "session.maxFrameBytes", session.max_frame_bytes, in 1024..=BYTES_MAX,
+            "Bytes up to which waiting messages leave together in one WebSocket frame.";
+        "session.maxSubscriptions", session.max_subscriptions, in 1..=10_000_000, "Subscriptions of one session.";
+        "session.maxChannels", session.max_channels, in 1..=100_000_000, "Channels of the node.";
+        "session.maxChannelsPerSession", session.max_channels_per_session, in 1..=10_000_000,
+            "Channels that exist at one time because one session named them first.";
+        "session.sweepPeriod", session.sweep_period_ms, in 1..=60_000,
+            "Milliseconds between two looks for channels that nobody uses; they go after three.";
+        "session.broadcastToPublisher", session.broadcast_to_publisher,
+            "Whether a publisher that is subscribed gets its own messages.";
+        "session.maxSessionsPerBrowser", session.max_sessions_per_browser, in -1..=1_000_000,
+            "Connects of one browser that are held at one time over HTTP; -1: unlimited, 0: none is held.";
+        "session.multiSessionInterval", session.multi_session_interval_ms, in 0..=DAY_MS,
+            "Milliseconds a client over that limit is advised to wait; 0: it is advised to give up.";
+        "session.trustClientSession", session.trust_client_session,
+            "Whether a session made over another transport may be used over HTTP without its cookie.";
+        "session.duplicateMetaConnectHttpResponseCode", session.duplicate_meta_connect_status, in 400..=599,
+            "HTTP status of a held connect that a newer one of the same session displaced.";
+        "session.metaConnectDeliverOnly", session.meta_connect_deliver_only,
+            "Whether events travel only with connect replies.";
+        "session.handshakeReconnect", session.handshake_reconnect, "Whether advice carries maxInterval.";
+        "session.requireHandshakePerConnection", session.require_handshake_per_connection,
+            "Whether a new WebSocket must handshake instead of continuing a session.";
+
+        "seti.trust_handshake_user", seti.trust_handshake_user,
+            "Take the user of a session from the handshake's ext.halley.user. Anyone can claim any name: only for demonstrations and behind a proxy that sets it.";
+        "seti.direct", seti.direct, "Offer direct messages between users on /service/user.";
+
+        "presence.enabled", presence.enabled, "Offer the users that are present on /halley/presence.";
+        "presence.nodes", presence.nodes, "Offer the nodes of the cluster on /halley/cluster.";
+
+        "log.format", log.format, "Form of a log line.";
+        "log.level", log.level, "Least important level that is written.";
+    }
+});

@@ -1,0 +1,312 @@
+//! The effective configuration as the node uses it, and its defaults.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use halley_bayeux::{ChannelName, EngineConfig};
+use ipnet::IpNet;
+
+use super::check::{Secret, Token};
+
+/// Everything a node can be told.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// `[node]`
+    pub node: NodeConfig,
+    /// `[client]`
+    pub client: ClientConfig,
+    /// `[mesh]`
+    pub mesh: MeshConfig,
+    /// `[admin]`
+    pub admin: AdminConfig,
+    /// `[session]`: CometD's names and units on the left, the engine's on the right.
+    pub session: EngineConfig,
+    /// `[seti]`
+    pub seti: SetiConfig,
+    /// `[presence]`
+    pub presence: PresenceConfig,
+    /// `[log]`
+    pub log: LogConfig,
+}
+
+/// `[node]`: the process itself.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Stable, unique name; the host name when not given.
+    pub name: Option<String>,
+    /// How long a drain may take before what is left is cut off.
+    pub drain_timeout_ms: u64,
+    /// How long a draining node still accepts clients while `/readyz` already answers 503.
+    pub drain_wait_ms: u64,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            drain_timeout_ms: 10_000,
+            drain_wait_ms: 0,
+        }
+    }
+}
+
+/// `[client]`: what clients reach.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// Where clients are accepted.
+    pub listen: SocketAddr,
+    /// The Bayeux endpoint.
+    pub path: String,
+    /// How others reach this endpoint; made from `listen` and `path` when not given.
+    pub url: Option<String>,
+    /// Exact origins that may use the endpoint; empty: the same host only.
+    pub allowed_origins: Vec<String>,
+    /// Connections at one time; further ones are closed at once.
+    pub max_connections: usize,
+    /// Time for the head of a request to arrive, counted from the connection or from the last answer.
+    pub header_timeout_ms: u64,
+    /// Time for the body of a request to arrive.
+    pub body_timeout_ms: u64,
+    /// Size of the head of a request.
+    pub max_header_bytes: usize,
+    /// A WebSocket on which nothing arrives for this long is closed with 1001; 0: never.
+    pub idle_timeout_ms: u64,
+    /// A write that makes no progress for this long ends the connection.
+    pub write_timeout_ms: u64,
+    /// Answer `/` with the demonstration page.
+    pub demo: bool,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080),
+            path: "/cometd".into(),
+            url: None,
+            allowed_origins: Vec::new(),
+            max_connections: 100_000,
+            header_timeout_ms: 30_000,
+            body_timeout_ms: 30_000,
+            max_header_bytes: 16_384,
+            idle_timeout_ms: 300_000,
+            write_timeout_ms: 30_000,
+            demo: false,
+        }
+    }
+}
+
+/// `[mesh]`: what siblings reach.
+#[derive(Debug, Clone)]
+pub struct MeshConfig {
+    /// Where siblings are accepted.
+    pub listen: SocketAddr,
+    /// Address given to siblings; the address of `listen` when not given.
+    pub advertise: Option<SocketAddr>,
+    /// The secret itself.
+    pub secret: Option<Secret>,
+    /// A file with the secret.
+    pub secret_file: Option<PathBuf>,
+    /// Addresses that may be dialled or accepted.
+    pub allow: Vec<IpNet>,
+    /// Observed channels; `None`: follow the local subscriptions.
+    pub channels: Option<Vec<ChannelName>>,
+    /// How siblings are found.
+    pub discovery: Vec<Discovery>,
+    /// Siblings by address.
+    pub siblings: Vec<String>,
+    /// Time between two heartbeats on a link.
+    pub heartbeat_ms: u64,
+    /// Silence after which a sibling counts as lost.
+    pub detection_ms: u64,
+    /// Bytes of publications that may wait for one sibling.
+    pub link_queue_bytes: usize,
+    /// How long a starting node waits for siblings before it says that it is ready.
+    pub join_wait_ms: u64,
+    /// `[mesh.multicast]`
+    pub multicast: MulticastConfig,
+    /// True when this node takes part in a cluster. Written by the checks, read by the wiring.
+    pub(super) clustered: bool,
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7400),
+            advertise: None,
+            secret: None,
+            secret_file: None,
+            allow: private_networks(),
+            channels: None,
+            discovery: Vec::new(),
+            siblings: Vec::new(),
+            heartbeat_ms: 1000,
+            detection_ms: 4000,
+            link_queue_bytes: 32 << 20,
+            join_wait_ms: 1000,
+            multicast: MulticastConfig::default(),
+            clustered: false,
+        }
+    }
+}
+
+/// `[mesh.multicast]`
+#[derive(Debug, Clone)]
+pub struct MulticastConfig {
+    /// Multicast group.
+    pub group: Ipv4Addr,
+    /// Port of the group.
+    pub port: u16,
+    /// Address of the interface to use.
+    pub interface: Ipv4Addr,
+    /// Time to live of the datagrams.
+    pub ttl: u32,
+    /// Time between two announcements.
+    pub interval_ms: u64,
+}
+
+impl Default for MulticastConfig {
+    fn default() -> Self {
+        Self {
+            group: Ipv4Addr::new(239, 255, 0, 1),
+            port: 5577,
+            interface: Ipv4Addr::UNSPECIFIED,
+            ttl: 1,
+            interval_ms: 2000,
+        }
+    }
+}
+
+/// A way to find siblings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discovery {
+    /// The addresses of `mesh.siblings`.
+    Static,
+    /// Announcements to a multicast group.
+    Multicast,
+}
+
+/// `[admin]`: health, metrics, operator commands.
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// Where operators and scrapers are accepted.
+    pub listen: SocketAddr,
+    /// A file with the token for everything under `/admin/`.
+    pub token_file: Option<PathBuf>,
+    /// The token read from that file. Written by the checks.
+    pub(super) token: Option<Token>,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9400),
+            token_file: None,
+            token: None,
+        }
+    }
+}
+
+impl AdminConfig {
+    /// The token that opens `/admin/`, when one is configured.
+    #[must_use]
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
+    }
+}
+
+/// `[seti]`: the user directory.
+#[derive(Debug, Clone, Default)]
+pub struct SetiConfig {
+    /// Take the user from the handshake's `ext.halley.user`.
+    pub trust_handshake_user: bool,
+    /// Offer direct messages on `/service/user`.
+    pub direct: bool,
+}
+
+/// `[presence]`: who is there.
+#[derive(Debug, Clone, Default)]
+pub struct PresenceConfig {
+    /// Offer `/halley/presence`.
+    pub enabled: bool,
+    /// Offer `/halley/cluster`.
+    pub nodes: bool,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Default)]
+pub struct LogConfig {
+    /// Form of a line.
+    pub format: LogFormat,
+    /// Least important level that is written.
+    pub level: LogLevel,
+}
+
+/// Form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// Only what needs somebody.
+    Error,
+    /// And what may need somebody.
+    Warn,
+    /// And what happens to the node.
+    #[default]
+    Info,
+    /// And what happens to connections.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Config {
+    /// The node's name: the configured one, or the host name.
+    #[must_use]
+    pub fn node_name(&self) -> String {
+        self.node.name.clone().unwrap_or_else(host_name)
+    }
+
+    /// True when this node takes part in a cluster.
+    #[must_use]
+    pub fn clustered(&self) -> bool {
+        self.mesh.clustered
+    }
+}
+
+/// Loopback, the private networks and their IPv6 counterparts.
+fn private_networks() -> Vec<IpNet> {
+    [
+        "127.0.0.0/8",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "::1/128",
+        "fc00::/7",
+    ]
+    .iter()
+    .filter_map(|network| network.parse().ok())
+    .collect()
+}
+
+/// The host name as the system tells it.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+        .ok()
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .or_else(|| {
+            std::env::var("HOSTNAME")
+                .ok()
+                .filter(|name| !name.is_empty())
+        })
+        .unwrap_or_else(|| "localhost".to_owned())
+}

@@ -1,0 +1,455 @@
+//! A running node: what it consists of, how it starts and how it ends.
+//!
+//! ```text
+//! start: engine, services ──> cluster ──> admin listener ──> client listener ──> ready
+//! drain: readyz 503 ──> wait ──> stop accepting ──> flush ──> tell sessions, close ──> leave the cluster ──> end
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use halley_bayeux::{ChannelName, DefaultPolicy, EndReason, Engine};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::admin;
+use crate::client::{self, Endpoint};
+use crate::clock::Clock;
+use crate::cluster::{ClusterError, ClusterParts};
+use crate::config::{self, Config};
+use crate::http_server::{HttpServer, Limits};
+use crate::metrics::{Metrics, NodeFigures};
+use crate::readiness::{Readiness, Unready};
+use crate::services::{self, Direct, NodeInfo, NodesService, Presence};
+
+/// Time between two calls of the engine's timers.
+const TICK: Duration = Duration::from_millis(50);
+
+/// The admin listener is for a few scrapers and operators.
+const ADMIN_CONNECTIONS_MAX: usize = 256;
+
+/// The longest part of a drain that is spent on waiting for queues to empty.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// Time between two looks at the queues meanwhile.
+const FLUSH_LOOK: Duration = Duration::from_millis(20);
+
+/// Nesting of a direct message: what a client may send, and the object around it.
+const DIRECT_DEPTH_MORE: usize = 2;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is taken or does not belong to this machine.
+    #[error("cannot listen on {address} ({key}): {error}")]
+    Listen {
+        /// The option with the address.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The metrics cannot be registered.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The node cannot take part in its cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A built-in channel name is not valid.
+    #[error("channel: {0}")]
+    Channel(#[from] halley_bayeux::InvalidChannel),
+}
+
+/// What the parts of a node share.
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) config: Config,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) cluster: ClusterParts,
+    /// Cancelled when an operator asks the process to end.
+    pub(crate) drain_requested: CancellationToken,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// What the metrics show beside the engine's figures.
+    pub(crate) fn figures(&self) -> NodeFigures {
+        NodeFigures {
+            members: self.cluster.member_count(),
+            ready: self.readiness.is_ready(),
+            links: self.cluster.links(),
+            cluster: self.cluster.figures(),
+        }
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<NodeInfo> {
+        self.cluster.nodes.nodes()
+    }
+}
+
+/// One node. Dropping it cuts everything off; [`Node::drain`] ends it in order.
+#[derive(Debug)]
+pub struct Node {
+    shared: Arc<Shared>,
+    client_address: SocketAddr,
+    admin_address: SocketAddr,
+    /// Client listener, connections and WebSockets.
+    clients: TaskTracker,
+    /// Everything else.
+    background: TaskTracker,
+    stop_accepting: CancellationToken,
+    close_clients: CancellationToken,
+    end: CancellationToken,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        for token in [&self.stop_accepting, &self.close_clients, &self.end] {
+            token.cancel();
+        }
+        // The links hold the node's parts, and the parts the links: they do not end by being dropped.
+        self.shared.cluster.stop();
+    }
+}
+
+impl Node {
+    /// Starts a node; when this returns, clients are served.
+    ///
+    /// # Errors
+    /// An address cannot be listened on.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let clock = Clock::start();
+        let name = config.node_name();
+        info!(node = %name, version = env!("CARGO_PKG_VERSION"), "node starts");
+        info!(configuration = %config::effective(&config), "effective configuration");
+        info!("nothing is kept on disk: sessions and queues end with the process");
+        if config.seti.trust_handshake_user {
+            warn!("seti.trust_handshake_user is on: whoever connects may claim to be any user");
+        }
+        // Both addresses are taken before anything runs, so that a failure leaves nothing behind.
+        let client_listener = listen("client.listen", config.client.listen).await?;
+        let admin_listener = listen("admin.listen", config.admin.listen).await?;
+        let client_address =
+            local_address("client.listen", config.client.listen, &client_listener)?;
+        let admin_address = local_address("admin.listen", config.admin.listen, &admin_listener)?;
+
+        let policy = DefaultPolicy::new(config.seti.trust_handshake_user);
+        let engine = Engine::new(config.session.clone(), Arc::new(policy));
+        let metrics = Arc::new(Metrics::new()?);
+        let readiness = Arc::new(Readiness::starting());
+        let url = client_url(&config, client_address, &name);
+        let background = TaskTracker::new();
+        let end = CancellationToken::new();
+
+        let cluster = ClusterParts::prepare(&config, &url, &engine, clock)?;
+        start_services(&config, &name, &engine, &cluster, clock, &background, &end)?;
+        let shared = Arc::new(Shared {
+            name,
+            engine,
+            clock,
+            metrics,
+            readiness,
+            cluster,
+            drain_requested: CancellationToken::new(),
+            config,
+        });
+        background.spawn(tick(Arc::clone(&shared), end.clone()));
+        let node = Self {
+            shared,
+            client_address,
+            admin_address,
+            clients: TaskTracker::new(),
+            background,
+            stop_accepting: CancellationToken::new(),
+            close_clients: CancellationToken::new(),
+            end,
+        };
+        node.serve_admin(admin_listener);
+        node.shared
+            .cluster
+            .join(Duration::from_millis(node.shared.config.mesh.join_wait_ms))
+            .await?;
+        node.serve_clients(client_listener);
+        node.shared.readiness.clear(Unready::Starting);
+        info!(node = %node.shared.name, client = %client_address, url = %url, admin = %admin_address, "node is ready");
+        Ok(node)
+    }
+
+    fn serve_admin(&self, listener: TcpListener) {
+        let client = &self.shared.config.client;
+        let server = HttpServer {
+            listener,
+            router: admin::router(Arc::clone(&self.shared)),
+            limits: Limits {
+                max_connections: ADMIN_CONNECTIONS_MAX,
+                header_timeout: Duration::from_millis(client.header_timeout_ms),
+                write_timeout: Duration::from_millis(client.write_timeout_ms),
+                max_header_bytes: client.max_header_bytes,
+            },
+            tracker: self.background.clone(),
+            stop: self.end.clone(),
+            close: self.end.clone(),
+            metrics: None,
+        };
+        self.background.spawn(server.run());
+    }
+
+    fn serve_clients(&self, listener: TcpListener) {
+        let shared = &self.shared;
+        let client = &shared.config.client;
+        let endpoint = Arc::new(Endpoint::new(
+            &shared.config,
+            Arc::clone(&shared.engine),
+            shared.clock,
+            Arc::clone(&shared.metrics),
+            self.clients.clone(),
+            self.close_clients.clone(),
+        ));
+        let server = HttpServer {
+            listener,
+            router: client::router(endpoint, client.demo),
+            limits: Limits {
+                max_connections: client.max_connections,
+                header_timeout: Duration::from_millis(client.header_timeout_ms),
+                write_timeout: Duration::from_millis(client.write_timeout_ms),
+                max_header_bytes: client.max_header_bytes,
+            },
+            tracker: self.clients.clone(),
+            stop: self.stop_accepting.clone(),
+            close: self.close_clients.clone(),
+            metrics: Some(Arc::clone(&shared.metrics)),
+        };
+        self.clients.spawn(server.run());
+    }
+
+    /// Where clients are accepted; useful when the port was chosen by the system.
+    #[must_use]
+    pub fn client_address(&self) -> SocketAddr {
+        self.client_address
+    }
+
+    /// Where the admin listener is.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Where siblings reach this node; `None` when it runs alone.
+    #[must_use]
+    pub fn mesh_address(&self) -> Option<SocketAddr> {
+        self.shared
+            .cluster
+            .this_node()
+            .map(|member| member.mesh_address)
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The engine, for what runs inside the process.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.shared.engine
+    }
+
+    /// The clock that the engine's instants come from.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.shared.clock
+    }
+
+    /// Whether clients may be sent here.
+    #[must_use]
+    pub fn readiness(&self) -> &Arc<Readiness> {
+        &self.shared.readiness
+    }
+
+    /// Completes when an operator asks the process to end. Cancel-safe.
+    pub async fn drain_requested(&self) {
+        self.shared.drain_requested.cancelled().await;
+    }
+
+    /// Ends the node in order: not ready, no new connections, sessions told, everything closed. What is not finished
+    /// within `node.drain_timeout_ms` is cut off. The admin listener answers until the last step.
+    pub async fn drain(&self) {
+        let shared = &self.shared;
+        let drain_timeout = Duration::from_millis(shared.config.node.drain_timeout_ms);
+        shared
+            .readiness
+            .set(Unready::Draining, "the node is about to end");
+        info!(
+            sessions = shared.engine.session_count(),
+            "draining: not ready any more"
+        );
+        tokio::time::sleep(Duration::from_millis(shared.config.node.drain_wait_ms)).await;
+        let deadline = Instant::now() + drain_timeout;
+
+        self.stop_accepting.cancel();
+        info!("draining: no new connections");
+        self.flush(deadline).await;
+        shared
+            .engine
+            .end_all_sessions(EndReason::Shutdown, shared.clock.now());
+        self.close_clients.cancel();
+        self.clients.close();
+        if tokio::time::timeout_at(deadline, self.clients.wait())
+            .await
+            .is_err()
+        {
+            warn!(
+                connections = self.clients.len(),
+                "draining: the deadline has passed, connections are cut off"
+            );
+        }
+        // Only now: until the last session has ended, what it publishes must reach the siblings.
+        self.shared.cluster.leave().await;
+        self.end.cancel();
+        self.background.close();
+        let last = deadline.max(Instant::now() + Duration::from_millis(200));
+        if tokio::time::timeout_at(last, self.background.wait())
+            .await
+            .is_err()
+        {
+            warn!("draining: the admin listener is cut off");
+        }
+        info!("node has ended");
+    }
+    /// Waits until nothing waits for any session any more, for a part of the time there is.
+    async fn flush(&self, deadline: Instant) {
+        let part = deadline.duration_since(Instant::now()).min(FLUSH_MAX);
+        let end = Instant::now() + part;
+        while self.shared.engine.stats().queue_bytes > 0 && Instant::now() < end {
+            tokio::time::sleep(FLUSH_LOOK).await;
+        }
+    }
+}
+
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| StartError::Listen {
+            key,
+            address,
+            error,
+        })
+}
+
+fn local_address(
+    key: &'static str,
+    address: SocketAddr,
+    listener: &TcpListener,
+) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::Listen {
+        key,
+        address,
+        error,
+    })
+}
+
+/// How others reach the client endpoint.
+fn client_url(config: &Config, address: SocketAddr, name: &str) -> String {
+    config.client.url.clone().unwrap_or_else(|| {
+        let path = &config.client.path;
+        if address.ip().is_unspecified() {
+            format!("http://{name}:{}{path}", address.port())
+        } else {
+            format!("http://{address}{path}")
+        }
+    })
+}
+
+/// Turns on the built-in services that are configured.
+fn start_services(
+    config: &Config,
+    name: &str,
+    engine: &Arc<Engine>,
+    cluster: &ClusterParts,
+    clock: Clock,
+    background: &TaskTracker,
+    end: &CancellationToken,
+) -> Result<(), StartError> {
+    if config.seti.direct {
+        let channel = ChannelName::parse(services::DIRECT_CHANNEL)?;
+        let depth_max = config.session.max_depth + DIRECT_DEPTH_MORE;
+        let direct = Direct::new(channel.clone(), Arc::clone(&cluster.directory), depth_max);
+        engine.add_service(channel, Arc::new(direct));
+    }
+    if config.presence.enabled {
+        let channel = ChannelName::parse(services::PRESENCE_CHANNEL)?;
+        Presence::start(channel, Arc::clone(&cluster.directory), engine, clock);
+    }
+    if config.presence.nodes {
+        let service = NodesService::start(
+            name.to_owned(),
+            seconds_since_1970(),
+            ChannelName::parse(services::NODES_CHANNEL)?,
+            Arc::clone(&cluster.nodes),
+            Arc::clone(&cluster.directory),
+            engine,
+            clock,
+        );
+        background.spawn(end.clone().run_until_cancelled_owned(async move {
+            let mut period = tokio::time::interval(services::NODES_PERIOD);
+            period.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            loop {
+                period.tick().await;
+                service.tick();
+            }
+        }));
+    }
+    Ok(())
+}
+
+fn seconds_since_1970() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// Drives the engine's timers, and notices when the process had been suspended.
+async fn tick(shared: Arc<Shared>, end: CancellationToken) {
+    let detection = Duration::from_millis(shared.config.mesh.detection_ms);
+    let mut period = tokio::time::interval(TICK);
+    period.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut before = Instant::now();
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            _ = period.tick() => {}
+        }
+        let gap = before.elapsed();
+        before = Instant::now();
+        if gap > detection {
+            on_suspended(gap);
+        }
+        shared.engine.tick(shared.clock.now());
+        shared.cluster.judge(&shared.readiness);
+    }
+}
+
+/// The process did not run for longer than siblings wait. In a cluster they have given this node up, and the cluster
+/// layer notices the same: it ends the sessions, draws a new incarnation and joins anew. A node that runs alone goes on.
+fn on_suspended(gap: Duration) {
+    warn!(
+        gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX),
+        "the process had been suspended"
+    );
+}

@@ -1,0 +1,83 @@
+//! What the services need to know of users and nodes.
+
+use std::sync::Arc;
+
+use halley_bayeux::{Millis, Publication, UserId};
+use serde_json::{Value, json};
+
+/// Where every user is.
+///
+/// # What implementers owe
+/// None of the calls may block. Listeners are told after the state has changed, of one change after the other; for one
+/// user and node, joined and left alternate, beginning with joined.
+pub trait Directory: Send + Sync {
+    /// All users that are present somewhere.
+    fn users(&self) -> Vec<UserId>;
+    /// How many users are present on this node.
+    fn users_here(&self) -> usize;
+    /// The nodes on which a user is present, by name.
+    fn nodes_of(&self, user: &UserId) -> Vec<String>;
+    /// Delivers to all sessions of a user, on all nodes; false when the user is nowhere.
+    fn send(&self, user: &UserId, publication: &Arc<Publication>, now: Millis) -> bool;
+    /// Tells a listener from now on.
+    fn add_listener(&self, listener: Arc<dyn DirectoryListener>);
+}
+
+/// Told who comes and goes.
+pub trait DirectoryListener: Send + Sync {
+    /// A user is now present on a node.
+    fn joined(&self, user: &UserId, node: &str);
+    /// A user is present on that node no more.
+    fn left(&self, user: &UserId, node: &str);
+}
+
+/// What one node tells the others about itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NodeLoad {
+    /// Sessions on it.
+    pub sessions: u64,
+    /// Users on it.
+    pub users: u64,
+    /// When it started, in seconds since 1970.
+    pub started: u64,
+}
+
+/// One node of the cluster as it is shown to clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// Its stable name.
+    pub name: String,
+    /// Where clients reach it.
+    pub url: String,
+    /// Which life of it.
+    pub incarnation: u64,
+    /// What it told about itself.
+    pub load: NodeLoad,
+}
+
+impl NodeInfo {
+    /// As clients get it.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "url": self.url,
+            // As text: a browser cannot hold 64 bits in a number.
+            "incarnation": format!("{:016x}", self.incarnation),
+            "sessions": self.load.sessions,
+            "users": self.load.users,
+            "started": self.load.started,
+        })
+    }
+}
+
+/// Which nodes there are.
+///
+/// # What implementers owe
+/// None of the calls may block.
+pub trait Nodes: Send + Sync {
+    /// Tells the others about this node; called when something changed, at most every 250 ms.
+    fn update(&self, load: NodeLoad);
+    /// All nodes, this one included, in the order of their names.
+    fn nodes(&self) -> Vec<NodeInfo>;
+}

@@ -1,0 +1,20 @@
+//! Built-in services, all off unless configured: direct messages between users, who is present, which nodes there are.
+//!
+//! They see the cluster through two small traits, [`Directory`] and [`Nodes`]. A node that runs alone answers them by
+//! itself ([`LocalDirectory`], [`LocalNodes`]); in a cluster the user directory and a replicated object stand behind.
+
+mod direct;
+mod directory;
+mod local_directory;
+mod nodes;
+mod ordered;
+mod presence;
+
+pub(crate) use direct::CHANNEL as DIRECT_CHANNEL;
+pub use direct::Direct;
+pub use directory::{Directory, DirectoryListener, NodeInfo, NodeLoad, Nodes};
+pub use local_directory::LocalDirectory;
+pub(crate) use nodes::{CHANNEL as NODES_CHANNEL, PERIOD as NODES_PERIOD};
+pub use nodes::{LocalNodes, NodesService};
+pub(crate) use presence::CHANNEL as PRESENCE_CHANNEL;
+pub use presence::Presence;

@@ -1,0 +1,149 @@
+//! A TCP stream whose writes may not stall for ever.
+//!
+//! A reader that takes nothing would otherwise keep its connection, and what waits for it, until it goes away. The
+//! timer exists only while a write waits, so an idle connection pays a few words for it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use prometheus::IntGauge;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
+
+/// The stream and the time a write may wait without progress.
+#[derive(Debug)]
+pub(crate) struct TimedIo {
+    stream: TcpStream,
+    write_timeout: Duration,
+    /// Set while a write waits.
+    waiting: Option<Pin<Box<Sleep>>>,
+    /// Given back when the stream is dropped, whoever holds it then.
+    slot: Option<Slot>,
+}
+
+/// The place of one connection under the listener's limit.
+#[derive(Debug)]
+struct Slot {
+    _permit: OwnedSemaphorePermit,
+    gauge: Option<IntGauge>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(gauge) = &self.gauge {
+            gauge.dec();
+        }
+    }
+}
+
+impl TimedIo {
+    pub(crate) fn new(stream: TcpStream, write_timeout: Duration) -> Self {
+        Self {
+            stream,
+            write_timeout,
+            waiting: None,
+            slot: None,
+        }
+    }
+
+    /// Ties a place under a limit to the life of the stream, and counts it in the gauge meanwhile.
+    pub(crate) fn with_slot(
+        mut self,
+        permit: OwnedSemaphorePermit,
+        gauge: Option<IntGauge>,
+    ) -> Self {
+        if let Some(gauge) = &gauge {
+            gauge.inc();
+        }
+        self.slot = Some(Slot {
+            _permit: permit,
+            gauge,
+        });
+        self
+    }
+
+    fn bounded<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.waiting = None;
+            return result;
+        }
+        let timeout = self.write_timeout;
+        let timer = self.waiting.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for TimedIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TimedIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.bounded(cx, result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.bounded(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_is_cut_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (reader, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let mut io = TimedIo::new(accepted.unwrap().0, Duration::from_millis(50));
+        let block = vec![0; 1 << 20];
+        let error = loop {
+            if let Err(error) = io.write_all(&block).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(reader);
+    }
+}

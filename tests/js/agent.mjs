@@ -1,0 +1,232 @@
+// One browser with stock CometD clients in its tabs, under the orders of a test. Orders name a client; an order that waits
+// has a deadline and fails with what was seen instead. The optional argument is the address that connections come from.
+
+import {Browser} from "./browser_like.mjs";
+import {serve} from "./orders.mjs";
+
+const browser = new Browser(process.argv[2] ?? "127.0.0.1");
+const clients = new Map();
+
+globalThis.window = browser.globals();
+const {CometD} = await import("cometd");
+
+class Client {
+    received = new Map();
+    waiting = new Set();
+
+    cometd = new CometD();
+
+    /** Checks a condition now and whenever something arrives, until the deadline. */
+    until(condition, ms, describe) {
+        return new Promise((resolve, reject) => {
+            const check = () => {
+                const value = condition();
+                if (value !== undefined && value !== false) {
+                    clearTimeout(timer);
+                    this.waiting.delete(check);
+                    resolve(value);
+                }
+            };
+            const timer = setTimeout(() => {
+                this.waiting.delete(check);
+                reject(new Error(`not within ${ms} ms; instead: ${JSON.stringify(describe())}`));
+            }, ms);
+            this.waiting.add(check);
+            check();
+        });
+    }
+
+    arrived() {
+        this.waiting.forEach((check) => check());
+    }
+
+    messages(channel) {
+        if (!this.received.has(channel)) {
+            this.received.set(channel, []);
+        }
+        return this.received.get(channel);
+    }
+
+    listen(channel, message) {
+        if (message.data !== undefined) {
+            this.messages(channel).push({channel: message.channel, data: message.data});
+            this.arrived();
+        }
+    }
+
+    /** Who is present on which nodes, from the roster and the events after it. */
+    presence() {
+        const users = new Map();
+        for (const {data} of this.messages("/halley/presence")) {
+            if (data.type === "roster") {
+                users.clear();
+                data.users.forEach((entry) => users.set(entry.user, new Set(entry.nodes)));
+            } else if (data.type === "join") {
+                users.set(data.user, (users.get(data.user) ?? new Set()).add(data.node));
+            } else if (data.type === "leave") {
+                users.get(data.user)?.delete(data.node);
+                if (users.get(data.user)?.size === 0) {
+                    users.delete(data.user);
+                }
+            }
+        }
+        return Object.fromEntries([...users].sort().map(([user, nodes]) => [user, [...nodes].sort()]));
+    }
+}
+
+const orders = {
+    /** {client, url, transport, user?, maxNetworkDelay?, ms?} */
+    async connect(order) {
+        const client = new Client();
+        clients.set(order.client, client);
+        const {cometd} = client;
+        if (order.transport !== "websocket") {
+            cometd.unregisterTransport("websocket");
+        } else {
+            cometd.unregisterTransport("long-polling");
+        }
+        cometd.unregisterTransport("callback-polling");
+        cometd.configure({url: order.url, logLevel: "warn", useWorkerScheduler: false, maxNetworkDelay: order.maxNetworkDelay ?? 30000, backoffIncrement: 200});
+        client.handshakes = 0;
+        client.connects = [];
+        cometd.addListener("/meta/handshake", (reply) => {
+            client.handshakes += reply.successful ? 1 : 0;
+            client.refusal = reply.successful ? null : reply.error ?? "failed";
+            client.arrived();
+        });
+        cometd.addListener("/meta/connect", (reply) => {
+            client.connects.push({successful: reply.successful, advice: reply.advice ?? null, error: reply.error ?? null});
+            client.arrived();
+        });
+        cometd.addListener("/service/user", (message) => client.listen("/service/user", message));
+        cometd.handshake(order.user === undefined ? {} : {ext: {halley: {user: order.user}}});
+        await client.until(() => client.connects.some((reply) => reply.successful), order.ms ?? 20000, () => ({connects: client.connects, refusal: client.refusal}));
+        return {id: cometd.getClientId(), transport: cometd.getTransport().type};
+    },
+
+    subscribe: (order, client) => new Promise((resolve) => {
+        client.cometd.subscribe(order.channel, (message) => client.listen(order.channel, message), (reply) => resolve(outcome(reply)));
+    }),
+
+    publish: (order, {cometd}) => new Promise((resolve) => {
+        cometd.publish(order.channel, order.data, (reply) => resolve(outcome(reply)));
+    }),
+
+    /** {channel, count, window, batch, publisher}: numbered messages, at most `window` of them without their answer. */
+    flood: (order, {cometd}) => new Promise((resolve) => {
+        let next = 0;
+        let answered = 0;
+        let refused = 0;
+        let flying = 0;
+        const batch = order.batch ?? 1;
+        const more = () => {
+            while (next < order.count && flying + batch <= order.window) {
+                cometd.batch(() => {
+                    for (let i = 0; i < batch && next < order.count; i += 1) {
+                        flying += 1;
+                        cometd.publish(order.channel, {publisher: order.publisher, number: next}, (reply) => {
+                            flying -= 1;
+                            answered += 1;
+                            refused += reply.successful ? 0 : 1;
+                            if (answered === order.count) {
+                                resolve({answered, refused});
+                            } else {
+                                more();
+                            }
+                        });
+                        next += 1;
+                    }
+                });
+            }
+        };
+        more();
+    }),
+
+    /** {channel, publisher, count, ms}: until that many numbered messages of one publisher have arrived. */
+    tally_until: (order, client) => client.until(
+        () => numbers(order, client).length >= order.count && {}, order.ms, () => numbers(order, client).length),
+
+    /** What arrived of the numbered messages of one publisher: how many, which were lost, twice, out of order. */
+    async tally(order, client) {
+        const arrived = numbers(order, client);
+        const seen = new Set(arrived);
+        const lost = [];
+        for (let i = 0; i < order.count; i += 1) {
+            if (!seen.has(i)) {
+                lost.push(i);
+            }
+        }
+        let disorder = 0;
+        for (let i = 1; i < arrived.length; i += 1) {
+            disorder += arrived[i] < arrived[i - 1] ? 1 : 0;
+        }
+        return {count: arrived.length, lost: lost.slice(0, 20), twice: arrived.length - seen.size, disorder};
+    },
+
+    /** {channel, data, ms}: until a message arrives whose data holds all of these fields. */
+    message: (order, client) => client.until(
+        () => client.messages(order.channel).find((message) => holds(message.data, order.data)), order.ms, () => client.messages(order.channel).slice(-5)),
+
+    async received(order, client) {
+        return client.messages(order.channel);
+    },
+
+    async forget(order, client) {
+        client.received.set(order.channel, []);
+        return {};
+    },
+
+    /** {presence, ms}: until exactly these users are present on exactly these nodes. */
+    presence: (order, client) => client.until(
+        () => JSON.stringify(client.presence()) === JSON.stringify(sorted(order.presence)) && {}, order.ms, () => client.presence()),
+
+    /** {names, ms}: until the cluster panel's channel names exactly these nodes; answers with its last state. */
+    nodes: (order, client) => client.until(() => {
+        const last = client.messages("/halley/cluster").at(-1)?.data;
+        const names = last?.nodes.map((node) => node.name).sort();
+        return JSON.stringify(names) === JSON.stringify([...order.names].sort()) && last;
+    }, order.ms, () => client.messages("/halley/cluster").at(-1)?.data ?? null),
+
+    /** {multiple, ms}: until a connect reply's advice says whether the browser has several clients. */
+    multiple: (order, client) => client.until(
+        () => client.connects.find((reply) => reply.advice?.["multiple-clients"] === true), order.ms, () => client.connects),
+
+    /** {handshakes, ms}: until the client has made that many handshakes, and is connected. */
+    handshakes: (order, client) => client.until(
+        () => client.handshakes >= order.handshakes && {id: client.cometd.getClientId()}, order.ms, () => ({handshakes: client.handshakes, connects: client.connects.slice(-3)})),
+
+    disconnect: (order, {cometd}) => new Promise((resolve) => {
+        cometd.disconnect((reply) => resolve(outcome(reply)));
+    }),
+
+    async cookie(order) {
+        return {value: browser.cookie(order.host, order.name)};
+    },
+};
+
+function numbers(order, client) {
+    return client.messages(order.channel).filter(({data}) => data.publisher === order.publisher).map(({data}) => data.number);
+}
+
+function outcome(reply) {
+    return {successful: reply.successful === true, error: reply.error ?? (reply.failure ? "failed" : null)};
+}
+
+function holds(data, wanted) {
+    if (wanted === null || typeof wanted !== "object") {
+        return data === wanted;
+    }
+    return data !== null && typeof data === "object" && Object.entries(wanted).every(([key, value]) => holds(data[key], value));
+}
+
+function sorted(presence) {
+    return Object.fromEntries(Object.entries(presence).sort().map(([user, nodes]) => [user, [...nodes].sort()]));
+}
+
+serve(async (order) => {
+    const client = clients.get(order.client);
+    if (!client && !["connect", "cookie"].includes(order.order)) {
+        throw new Error(`no client ${order.client}`);
+    }
+    return orders[order.order](order, client);
+});

@@ -1,0 +1,130 @@
+// What the stock CometD client expects of a browser, for Node.js: a WebSocket, an XMLHttpRequest, cookies, timers.
+//
+// The client reads the global `window` whenever it opens something, so one process is one browser, with as many tabs as
+// there are clients.
+
+import http from "node:http";
+import {WebSocket} from "ws";
+
+/** A browser: cookies per host, and the address its connections come from. */
+export class Browser {
+    #cookies = new Map();
+
+    constructor(source) {
+        this.source = source;
+        this.agent = new http.Agent({keepAlive: true, maxSockets: 32, localAddress: source});
+    }
+
+    /** The Cookie header for a host; cookies know no ports (RFC 6265, section 8.5). */
+    header(host) {
+        const jar = this.#cookies.get(host) ?? new Map();
+        return [...jar].map(([name, value]) => `${name}=${value}`).join("; ");
+    }
+
+    store(host, setCookies) {
+        const jar = this.#cookies.get(host) ?? new Map();
+        this.#cookies.set(host, jar);
+        for (const text of setCookies ?? []) {
+            const [pair] = text.split(";");
+            const at = pair.indexOf("=");
+            jar.set(pair.slice(0, at).trim(), pair.slice(at + 1).trim());
+        }
+    }
+
+    cookie(host, name) {
+        return this.#cookies.get(host)?.get(name) ?? null;
+    }
+
+    /** The globals that clients find. */
+    globals() {
+        const browser = this;
+        return {
+            setTimeout: (f, ms) => setTimeout(f, ms),
+            clearTimeout: (id) => clearTimeout(id),
+            console,
+            WebSocket: class {
+                constructor(url, protocol) {
+                    return openSocket(browser, url, protocol);
+                }
+            },
+            XMLHttpRequest: class extends Request {
+                constructor() {
+                    super(browser);
+                }
+            },
+        };
+    }
+}
+
+function openSocket(browser, url, protocol) {
+    const host = new URL(url).hostname;
+    const cookie = browser.header(host);
+    const socket = new WebSocket(url, protocol ?? [], {localAddress: browser.source, headers: cookie ? {cookie} : {}});
+    socket.on("upgrade", (response) => browser.store(host, response.headers["set-cookie"]));
+    return socket;
+}
+
+class Request {
+    static UNSENT = 0;
+    readyState = 0;
+    status = 0;
+    statusText = "";
+    responseText = "";
+    onload = null;
+    onerror = null;
+    onabort = null;
+    #browser;
+    #options;
+    #request;
+    #over = false;
+
+    constructor(browser) {
+        this.#browser = browser;
+    }
+
+    open(method, url) {
+        this.#options = {method, url: new URL(url), headers: {}};
+        this.readyState = 1;
+    }
+
+    setRequestHeader(name, value) {
+        this.#options.headers[name] = value;
+    }
+
+    send(body) {
+        const {method, url, headers} = this.#options;
+        const cookie = this.#browser.header(url.hostname);
+        this.#request = http.request(url, {
+            method,
+            agent: this.#browser.agent,
+            headers: {...headers, "content-length": Buffer.byteLength(body), ...(cookie ? {cookie} : {})},
+        });
+        this.#request.on("response", (response) => {
+            this.#browser.store(url.hostname, response.headers["set-cookie"]);
+            this.status = response.statusCode;
+            this.statusText = response.statusMessage;
+            response.setEncoding("utf8");
+            response.on("data", (chunk) => {
+                this.responseText += chunk;
+            });
+            response.on("end", () => this.#end(this.onload));
+            response.on("error", () => this.#end(this.onerror));
+        });
+        this.#request.on("error", () => this.#end(this.onerror));
+        this.#request.end(body);
+    }
+
+    abort() {
+        const handler = this.onabort;
+        this.#request?.destroy();
+        this.#end(handler);
+    }
+
+    #end(handler) {
+        if (!this.#over) {
+            this.#over = true;
+            this.readyState = 4;
+            handler?.();
+        }
+    }
+}

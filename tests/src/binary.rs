@@ -1,0 +1,52 @@
+//! Where the built `halley` binary is.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+/// The root of the repository.
+#[must_use]
+pub fn repository() -> PathBuf {
+    // This crate is the folder `tests` at the top.
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default()
+}
+
+/// The `halley` binary, built from the present sources in the profile and target folder of the running test;
+/// `HALLEY_BIN` names another one instead.
+///
+/// # Errors
+/// The build failed.
+pub fn halley() -> anyhow::Result<PathBuf> {
+    if let Some(given) = std::env::var_os("HALLEY_BIN") {
+        return Ok(given.into());
+    }
+    // target/PROFILE/deps/test-hash
+    let test = std::env::current_exe()?;
+    let profile_folder = test
+        .ancestors()
+        .nth(2)
+        .context("the test does not lie in a target folder")?;
+    let target = profile_folder
+        .parent()
+        .context("the test does not lie in a target folder")?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(repository()).args([
+        "build",
+        "--locked",
+        "--quiet",
+        "--package",
+        "halley",
+        "--bin",
+        "halley",
+    ]);
+    cargo.arg("--target-dir").arg(target);
+    if profile_folder.ends_with("release") {
+        cargo.arg("--release");
+    }
+    ensure!(cargo.status()?.success(), "cargo could not build halley");
+    Ok(profile_folder.join("halley"))
+}
