@@ -95,13 +95,14 @@ impl fmt::Debug for WriteTicket {
 
 /// Keeps the session's own messages from waking its held connect while one of its requests is processed; survives cancellation.
 struct Batch<'a> {
+    engine: &'a Engine,
     session: &'a Arc<Session>,
 }
 
 impl<'a> Batch<'a> {
-    fn start(session: &'a Arc<Session>) -> Self {
+    fn start(engine: &'a Engine, session: &'a Arc<Session>) -> Self {
         session.state.lock().batch += 1;
-        Self { session }
+        Self { engine, session }
     }
 }
 
@@ -110,6 +111,7 @@ impl Drop for Batch<'_> {
         let waker = {
             let mut state = self.session.state.lock();
             state.batch -= 1;
+            self.engine.abandon(&mut state);
             if state.batch == 0 && !state.queue.is_empty() {
                 state.wake_writer()
             } else {
@@ -149,7 +151,7 @@ impl Engine {
         let batched = session
             .as_ref()
             .filter(|_| !(alone && self.meta_of(&messages[0]) == Some(Meta::Connect)));
-        let batch = batched.map(Batch::start);
+        let batch = batched.map(|session| Batch::start(self, session));
         let mut replies = Vec::new();
         let (mut set_browser, mut connected) = (None, false);
         // From the moment a connect is answered: whatever happens to this request, its session expires some time.
@@ -211,11 +213,10 @@ impl Engine {
     /// Takes what waits for a session whose request is answered now (reference 1.6).
     fn drain(&self, session: &Session, connected: bool) -> VecDeque<Arc<Publication>> {
         let mut state = session.state.lock();
-        if state.deliver_only && !connected {
+        if state.deliver_only && !connected && state.is_live() {
             return VecDeque::new();
         }
-        self.counters.queue_bytes.add(-(state.queue_bytes as i64));
-        state.take_queue()
+        self.take_queue(&mut state)
     }
 }
 
@@ -285,11 +286,7 @@ impl HeldConnect {
         }
         let mut reply = held_reply(&hold);
         let answered = state.finish_hold(&hold, &mut reply, &self.engine.config);
-        self.engine
-            .counters
-            .queue_bytes
-            .add(-(state.queue_bytes as i64));
-        let events = state.take_queue();
+        let events = self.engine.take_queue(&mut state);
         drop(state);
         if !answered {
             return Poll::Ready(displaced);
@@ -327,11 +324,7 @@ impl Drop for HeldConnect {
             state.reply_written(&self.engine.config, self.engine.latest());
             self.engine.arm(&self.session, &mut state);
         } else {
-            self.engine
-                .counters
-                .queue_bytes
-                .add(-(state.queue_bytes as i64));
-            state.take_queue();
+            self.engine.abandon(&mut state);
         }
     }
 }

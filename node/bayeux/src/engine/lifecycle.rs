@@ -1,7 +1,8 @@
 use super::Engine;
 use crate::session::{Binding, HoldPlace, LocalReceiver, NEVER, Session, State, Transport};
 use crate::wheel::Entry;
-use crate::{EndReason, Millis, SessionId, UserId};
+use crate::{EndReason, Millis, Publication, SessionId, UserId};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -52,30 +53,45 @@ impl Engine {
         }
     }
 
+    /// Drops what waits for an ended session if no connection is left that will fetch it.
+    pub(super) fn abandon(&self, state: &mut State) {
+        let fetched = state.is_live()
+            || state.batch > 0
+            || matches!(state.binding, Binding::WebSocket(..))
+            || matches!(&state.hold, Some(hold) if matches!(hold.place, HoldPlace::Http(_)));
+        if !fetched {
+            state.hold = None;
+            self.take_queue(state);
+        }
+    }
+
+    /// Takes all that waits for a session, out of the statistics too.
+    pub(super) fn take_queue(&self, state: &mut State) -> VecDeque<Arc<Publication>> {
+        if state.queue_bytes > 0 {
+            self.counters.queue_bytes.add(-(state.queue_bytes as i64));
+        }
+        state.take_queue()
+    }
+
     /// Ends a session unless it has ended already. Its connections are told after listeners and channels.
     pub(super) fn end(&self, session: &Arc<Session>, reason: EndReason, now: Millis) -> bool {
-        let (wakers, dropped) = {
+        let wakers = {
             let mut state = session.state.lock();
             if !state.is_live() {
                 return false;
             }
-            let mut dropped = state.queue_bytes as i64;
+            let before = state.queue_bytes as i64;
             if reason == EndReason::Server {
                 state.queue.push_back(self.server_disconnect.clone());
                 state.queue_bytes += self.server_disconnect.len();
             }
             let wakers = state.end(reason);
-            // What nobody will fetch is not kept; the connections there are fetch the rest.
-            if state.hold.is_none()
-                && !matches!(state.binding, Binding::WebSocket(..))
-                && state.batch == 0
-            {
-                state.take_queue();
-            }
-            dropped -= state.queue_bytes as i64;
-            (wakers, dropped)
+            self.counters
+                .queue_bytes
+                .add(state.queue_bytes as i64 - before);
+            self.abandon(&mut state);
+            wakers
         };
-        self.counters.queue_bytes.add(-dropped);
         tracing::debug!(session = session.key(), ?reason, "session ended");
         self.bury(session, reason, now);
         wakers.wake();

@@ -204,11 +204,7 @@ impl WebSocketPeer {
             state.binding = Binding::None;
         }
         if !state.is_live() {
-            if bound {
-                let bytes = state.queue_bytes;
-                state.take_queue();
-                self.engine.counters.queue_bytes.add(-(bytes as i64));
-            }
+            self.engine.abandon(&mut state);
             return;
         }
         // A reply that was due and will not be written, or not be confirmed.

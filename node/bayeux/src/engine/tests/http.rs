@@ -220,6 +220,17 @@ fn section_1_9_limits_of_held_connects() {
 }
 
 #[test]
+fn section_1_9_http2_has_its_own_limit() {
+    let engine = engine();
+    let (mut browser, first) = Browser::connected(&engine);
+    let _held = browser.hold(&first, "1");
+    let second = browser.handshake();
+    browser.http2 = true;
+    browser.connect_first(&second);
+    let _also_held = browser.hold(&second, "1");
+}
+
+#[test]
 fn idle_browsers_are_forgotten() {
     let engine = engine();
     let (mut browser, id) = Browser::connected(&engine);

@@ -164,6 +164,7 @@ impl Ws {
 pub(super) struct Browser {
     pub(super) engine: Arc<Engine>,
     pub(super) cookie: Option<String>,
+    pub(super) http2: bool,
     pub(super) now: Millis,
 }
 
@@ -172,6 +173,7 @@ impl Browser {
         Self {
             engine: engine.clone(),
             cookie: None,
+            http2: false,
             now: START,
         }
     }
@@ -191,7 +193,7 @@ impl Browser {
     pub(super) fn request(&mut self, body: &str) -> Result<HttpOutcome, HttpError> {
         let request = HttpRequest {
             browser: self.cookie.as_deref(),
-            http2: false,
+            http2: self.http2,
         };
         now_or_never(self.engine.http_request(request, body, self.now))
     }

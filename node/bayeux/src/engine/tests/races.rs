@@ -75,15 +75,11 @@ fn nothing_is_left_of_ended_sessions() {
                     if round % 3 == 0 {
                         ws.send(json!([{"channel":"/meta/unsubscribe","clientId":id,"subscription":"/a"}]));
                     }
-                    while let Some(Output::Frame(_)) = ws.output() {
-                        if round % 2 == n % 2 {
-                            break;
-                        }
-                        if ws.peer.session().is_some_and(|session| session.key() % 7 == 0) {
+                    if let (Some(Output::Frame(_)), true) = (ws.output(), round % 2 == n % 2) {
+                        if round % 7 == 0 {
                             ws.send(json!([{"channel":"/meta/disconnect","clientId":id}]));
                         }
                         ws.send(json!([{"channel":"/a/b","clientId":id,"data":1}]));
-                        break;
                     }
                 }
             })

@@ -109,6 +109,37 @@ fn section_5_8_server_side_disconnect() {
 }
 
 #[test]
+fn what_nobody_will_fetch_is_dropped() {
+    let engine = engine();
+    let (mut ws, id) = Ws::connected(&engine);
+    ws.hold(&id, "1");
+    let session = session_of(&engine, &id);
+    ws.peer.closed(START);
+    engine.deliver(session.id(), &event("/a", "1"), START);
+    engine.end_session(session.id(), EndReason::Server, START);
+    let (_browser, id) = Browser::connected(&engine);
+    let other = session_of(&engine, &id);
+    engine.deliver(other.id(), &event("/a", "1"), START);
+    engine.end_session(other.id(), EndReason::Server, START);
+    assert_eq!(
+        (
+            session.queue_len(),
+            other.queue_len(),
+            engine.stats().queue_bytes
+        ),
+        (0, 0, 0)
+    );
+    // A connection that still is there gets it, unless it goes.
+    let (mut ws, id) = Ws::connected(&engine);
+    let session = session_of(&engine, &id);
+    engine.deliver(session.id(), &event("/a", "1"), START);
+    engine.end_session(session.id(), EndReason::Server, START);
+    assert_eq!(session.queue_len(), 2);
+    ws.peer.closed(START);
+    assert_eq!((session.queue_len(), engine.stats().queue_bytes), (0, 0));
+}
+
+#[test]
 fn queue_overflow_ends_the_session_with_a_reason() {
     for (change, fits) in [
         (
