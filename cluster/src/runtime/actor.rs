@@ -464,7 +464,10 @@ impl<N: Net> Actor<N> {
         );
         self.joined.insert(inbound, member.clone());
         if let Some(link) = self.ins.get_mut(&inbound) {
-            link.interest.begin(&self.shared.engine, queue);
+            let counters = self.shared.counters.clone();
+            let frame_bytes = self.shared.config.limits.frame_bytes;
+            link.interest
+                .begin(&self.shared.engine, queue, counters, frame_bytes);
         }
         for handler in self.handlers.values() {
             handler.joined(&member);
