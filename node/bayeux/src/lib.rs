@@ -9,7 +9,7 @@
 //!     -> publication: encoded once -> tree: snapshots, no lock -> session queues -> writer
 //! ```
 //!
-//! Allowed order of locks: a session's subscriptions before a channel; a session's state before the timer wheel or the browsers. Nothing
+//! Allowed order of locks: a session's subscriptions, or the taps, before a channel; a session's state before the timer wheel or the browsers. Nothing
 //! else is nested.
 
 mod advice;

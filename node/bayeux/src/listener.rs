@@ -17,7 +17,7 @@ pub trait SessionListener: Send + Sync {
 /// Learns of subscriptions of this node's sessions. Taps do not count.
 pub trait SubscriptionListener: Send + Sync {
     /// The channel has its first subscribed session. Calls of `first` and `last` for one channel never overlap and alternate, because
-    /// they run under that channel's lock: they must not subscribe, unsubscribe or end sessions, and must not block.
+    /// they run under that channel's lock: they must not subscribe or unsubscribe anything (taps included), not end sessions, and not block.
     fn first(&self, channel: &ChannelName) {
         let _ = channel;
     }

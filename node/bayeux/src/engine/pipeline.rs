@@ -287,10 +287,11 @@ impl Engine {
             return None;
         }
         if let Origin::WebSocket { connection } = context.origin {
-            state.bind(connection);
+            state.bind(connection, &self.config, context.now);
         }
         if meta != Some(Meta::Connect) {
             state.heard(&self.config, context.now);
+            self.arm(session, &mut state);
         }
         Some(session)
     }

@@ -147,8 +147,8 @@ impl State {
     }
 
     /// Makes `connection` the one that publications go to; a connect held on another WebSocket connection is dropped unanswered
-    /// (reference 3.4).
-    pub(crate) fn bind(&mut self, connection: u64) {
+    /// (reference 3.4), and from then on the session has to be heard of again.
+    pub(crate) fn bind(&mut self, connection: u64, config: &EngineConfig, now: Millis) {
         self.transport = Transport::WebSocket;
         if matches!(self.binding, Binding::WebSocket(bound, _) if bound == connection) {
             return;
@@ -157,6 +157,7 @@ impl State {
         if matches!(&self.hold, Some(hold) if matches!(hold.place, HoldPlace::WebSocket(on) if on != connection))
         {
             self.hold = None;
+            self.reply_written(config, now);
         }
     }
 

@@ -175,6 +175,12 @@ fn section_3_4_the_connection_that_spoke_last_receives() {
     engine.publish(&event("/chat", "2"), START);
     assert_eq!(new.next(), Value::Null);
     assert_eq!(old.next()[0]["data"], json!(2));
+    let reply = new.ask(json!({"channel":"/x","clientId":id,"id":"5"}));
+    assert_eq!(reply[0]["id"], json!("5"));
+    engine.publish(&event("/chat", "3"), START);
+    assert_eq!(new.next()[0]["data"], json!(3));
+    new.pass(9_900);
+    assert_eq!(engine.session_count(), 1);
     for ws in [&mut old, &mut new] {
         ws.pass(30_100);
         assert_eq!(
@@ -183,6 +189,11 @@ fn section_3_4_the_connection_that_spoke_last_receives() {
             "both held connects were dropped unanswered"
         );
     }
+    assert_eq!(
+        engine.session_count(),
+        0,
+        "and nothing has been heard of it since"
+    );
 }
 
 #[test]
