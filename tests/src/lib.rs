@@ -6,8 +6,7 @@
 //!      ├─ Agent ── node tests/js/chromium.mjs        the demonstration page in headless Chromium
 //!      ├─ LoadBalancer                               HAProxy with deploy/haproxy/haproxy.cfg, unchanged
 //!      └─ Network                                    network namespaces joined by a bridge
-//!
-//! test ── sim::run                                  the cluster layer in virtual time, on a simulated network
+//! test ── sim::World                                 the cluster layer of several nodes in simulated time
 //! ```
 //!
 //! Every process is ended by its id, by the one who started it. Nothing waits for time to pass: see [`patience`].
