@@ -11,7 +11,10 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::LinkEnd;
 use crate::StateChannel;
-use crate::wire::{Frame, Interest};
+use crate::wire::{Frame, Interest, PONG_BUSY};
+
+/// How many detection times a node may be busy with what a sibling has sent before the link is given up.
+const BUSY_DETECTIONS_MAX: u32 = 10;
 
 /// What a sibling says.
 #[derive(Debug)]
@@ -82,6 +85,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
                 _ => return Err(LinkEnd::Protocol("a frame that does not belong here")),
             }
         }
+    }
+
+    /// Waits until this node is ready for more. Meanwhile nothing is read, pings neither, so the sibling is told from
+    /// time to time that this node lives. Not for ever: a node that is stuck shall be given up.
+    pub(crate) async fn busy<T>(&mut self, work: impl Future<Output = T>) -> Result<T, LinkEnd> {
+        let mut work = std::pin::pin!(work);
+        let pause = self.detection / 4;
+        for _ in 0..4 * BUSY_DETECTIONS_MAX {
+            match timeout(pause, work.as_mut()).await {
+                Ok(done) => return Ok(done),
+                Err(_) => self.pong(PONG_BUSY).await?,
+            }
+        }
+        Err(LinkEnd::Silent(self.detection * BUSY_DETECTIONS_MAX))
     }
 
     async fn frame(&mut self, heard: Instant) -> Result<Frame, LinkEnd> {
