@@ -126,6 +126,9 @@ impl<N: Net> Actor<N> {
             }
             self.take_registrations();
             if let Some(event) = event {
+                // Taking the event may have woken the reader that waited for room, on this very thread. It goes first:
+                // it must be able to say that the node lives while the handlers are at work.
+                tokio::task::yield_now().await;
                 self.handle(event, now);
             }
             self.announce();
