@@ -52,6 +52,8 @@ pub struct EngineConfig {
     pub handshake_reconnect: bool,
     /// Whether a new WebSocket connection must handshake instead of continuing a session (`ws.requireHandshakePerConnection`).
     pub require_handshake_per_connection: bool,
+    /// Whether clients that ask for it acknowledge what they receive (the `ack` extension): nothing is lost or doubled when a connection is.
+    pub ack: bool,
     /// The transports offered to clients, in order.
     pub supported_connection_types: Vec<String>,
 }
@@ -82,6 +84,7 @@ impl Default for EngineConfig {
             meta_connect_deliver_only: false,
             handshake_reconnect: false,
             require_handshake_per_connection: false,
+            ack: true,
             supported_connection_types: vec!["websocket".to_owned(), "long-polling".to_owned()],
         }
     }

@@ -55,8 +55,13 @@ impl Reply<'_> {
 
     /// Sets member `name` of the reply's `ext`.
     pub fn set_ext(&mut self, name: &str, value: json::Json<'_>) {
+        self.set_ext_raw(name, value.as_str());
+    }
+
+    /// Likewise, with text known to be JSON.
+    pub(crate) fn set_ext_raw(&mut self, name: &str, value: impl Into<Box<str>>) {
         self.ext.retain(|(known, _)| &**known != name);
-        self.ext.push((name.into(), value.as_str().into()));
+        self.ext.push((name.into(), value.into()));
     }
 
     pub(crate) fn succeed(&mut self) {

@@ -64,8 +64,13 @@ impl Engine {
             }
             Origin::WebSocket { .. } | Origin::Local => (None, None),
         };
-        let session = self.add_session(context.origin.transport(), user, browser, None);
+        let acknowledges = self.config.ack && message.ext_field("ack") == Some("true");
+        let transport = context.origin.transport();
+        let session = self.add_session(transport, user, browser, None, acknowledges);
         reply.succeed();
+        if acknowledges {
+            reply.set_ext_raw("ack", "true");
+        }
         reply.session_id = Some(*session.id());
         reply.advice = Some(session.state.lock().full_advice(&self.config));
         Outcome::Handshaken(session, cookie)
@@ -98,11 +103,17 @@ impl Engine {
             session,
             http2,
         };
-        let (outcome, displaced) = {
+        let ack = raw.ext.and_then(|ext| crate::message::member(ext, "ack"));
+        let (outcome, displaced, generation) = {
             let mut state = session.state.lock();
-            let result = state.connect(request, &slots, &self.config, context.now);
+            if state.is_live() {
+                let confirmed = state.acknowledge(ack);
+                self.counters.queue_bytes.add(-(confirmed as i64));
+            }
+            let (outcome, displaced) =
+                state.connect(request, &slots, &self.config, context.now);
             self.arm(session, &mut state);
-            result
+            (outcome, displaced, state.generation)
         };
         displaced.wake();
         match outcome {
@@ -124,7 +135,7 @@ impl Engine {
                 return Outcome::Replied;
             }
         }
-        Outcome::Connected
+        Outcome::Connected { generation }
     }
 
     /// Elements in order, up to the first refusal; those before it stay subscribed (reference 5.7).

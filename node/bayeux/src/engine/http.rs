@@ -112,7 +112,7 @@ impl Drop for Batch<'_> {
             let mut state = self.session.state.lock();
             state.batch -= 1;
             self.engine.abandon(&mut state);
-            if state.batch == 0 && !state.queue.is_empty() {
+            if state.batch == 0 && state.has_unsent() {
                 state.wake_writer()
             } else {
                 None
@@ -154,6 +154,8 @@ impl Engine {
         let batch = batched.map(|session| Batch::start(self, session));
         let mut replies = Vec::new();
         let (mut set_browser, mut connected) = (None, false);
+        // What goes with the reply to a connect, where its client acknowledges.
+        let mut offered = None;
         // From the moment a connect is answered: whatever happens to this request, its session expires some time.
         let mut ticket = WriteTicket {
             engine: self.clone(),
@@ -172,9 +174,12 @@ impl Engine {
                         )));
                     }
                 }
-                Outcome::Connected => {
+                Outcome::Connected { generation } => {
                     connected = true;
                     ticket.session.clone_from(&session);
+                    offered = session
+                        .as_ref()
+                        .and_then(|session| Self::offer(session, generation, &mut reply));
                 }
                 Outcome::Handshaken(session, cookie) => {
                     set_browser = cookie;
@@ -185,10 +190,8 @@ impl Engine {
             let replied_for = ticket.session.as_ref().or(session.as_ref());
             self.encode_reply(replied_for, &mut reply, now, &mut replies);
         }
-        let events = session
-            .as_ref()
-            .map(|session| self.drain(session, connected))
-            .unwrap_or_default();
+        let drained = || Some(self.drain(session.as_ref()?, connected));
+        let events = offered.or_else(drained).unwrap_or_default();
         drop(batch);
         Ok(HttpOutcome::Reply(HttpReply {
             body: join(events.iter(), replies),
@@ -208,6 +211,22 @@ impl Engine {
         let same_browser = session.browser().is_some_and(|id| browser == Some(id));
         (!session.is_local() && (same_browser || self.config.trust_client_session))
             .then_some(session)
+    }
+
+    /// What goes with a reply to a connect; `None` unless its client acknowledges. A reply that a newer connect has overtaken takes
+    /// nothing along and carries no number.
+    fn offer(
+        session: &Session,
+        generation: u32,
+        reply: &mut Reply<'_>,
+    ) -> Option<VecDeque<Arc<Publication>>> {
+        let mut state = session.state.lock();
+        state.acks.as_ref()?;
+        Some(if state.generation == generation {
+            state.events_of(reply)
+        } else {
+            VecDeque::new()
+        })
     }
 
     /// Takes what waits for a session whose request is answered now (reference 1.6).
@@ -286,8 +305,11 @@ impl HeldConnect {
         }
         let mut reply = held_reply(&hold);
         let answered = state.finish_hold(&hold, &mut reply, &self.engine.config);
-        let events = self.engine.take_queue(&mut state);
+        let before = state.queue_bytes;
+        let events = state.events_of(&mut reply);
+        let taken = before - state.queue_bytes;
         drop(state);
+        self.engine.counters.queue_bytes.add(-(taken as i64));
         if !answered {
             return Poll::Ready(displaced);
         }

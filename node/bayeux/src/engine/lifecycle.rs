@@ -20,8 +20,11 @@ impl Engine {
         user: Option<UserId>,
         browser: Option<Box<str>>,
         local: Option<Arc<dyn LocalReceiver>>,
+        acknowledges: bool,
     ) -> Arc<Session> {
-        let state = State::new(transport, self.config.meta_connect_deliver_only);
+        let deliver_only = acknowledges || self.config.meta_connect_deliver_only;
+        let mut state = State::new(transport, deliver_only);
+        state.acks = acknowledges.then(Box::default);
         let session = Session::new(
             SessionId::random(),
             self.draw_key(),

@@ -76,7 +76,7 @@ pub(super) enum Outcome {
     /// Nothing.
     Replied,
     /// A connect has been answered at once: the queue goes out with it.
-    Connected,
+    Connected { generation: u32 },
     /// There is no reply yet: the connect is held.
     Parked { generation: u32 },
     /// There is a new session, and a cookie to set for a new browser.

@@ -32,7 +32,9 @@ pub struct WebSocketPeer {
     /// Encoded replies, an array without its closing bracket.
     replies: Vec<u8>,
     /// Events of the queue that go before `replies`.
-    events_first: usize,
+    events_first: u32,
+    /// The connect whose reply `replies` hold.
+    generation: u32,
     /// `replies` hold a connect reply: where only those deliver, events may go now.
     connect_reply: bool,
     /// The last frame carried a handshake or connect reply, and the session's expiry waits for its end.
@@ -55,6 +57,7 @@ impl Engine {
             session: None,
             replies: Vec::new(),
             events_first: 0,
+            generation: 0,
             connect_reply: false,
             unconfirmed: false,
             finished: false,
@@ -98,7 +101,7 @@ impl Engine {
             match self.process(context, raw, &mut reply).await {
                 Outcome::Parked { .. } => continue,
                 Outcome::Replied => {}
-                Outcome::Connected => peer.connect_reply = true,
+                Outcome::Connected { generation } => peer.answer_connect(generation, &mut reply),
                 Outcome::Disconnected => peer.answer_hold(now),
                 Outcome::Handshaken(session, _) => {
                     peer.leave_session(now);
@@ -109,7 +112,11 @@ impl Engine {
             self.encode_reply(peer.session.as_ref(), &mut reply, now, &mut peer.replies);
         }
         if let Some(session) = &peer.session {
-            peer.events_first = session.queue_len();
+            let state = session.state.lock();
+            // With acknowledgements each connect reply has said what goes before it.
+            if state.acks.is_none() {
+                peer.events_first = count(state.queue.len());
+            }
         }
         Ok(())
     }
@@ -133,7 +140,17 @@ impl WebSocketPeer {
         let mut events = Events::new();
         if let Some(session) = &self.session {
             let mut state = session.state.lock();
-            if is_bound(&state, self.connection) {
+            let bound = is_bound(&state, self.connection);
+            if self.connect_reply
+                && state.acks.is_some()
+                && (state.generation != self.generation || (!bound && self.events_first > 0))
+            {
+                // Overtaken on another connection: it would claim messages that do not go with it. What else waits here is for a
+                // client that has moved on.
+                self.replies = Vec::new();
+                (self.connect_reply, self.events_first) = (false, 0);
+            }
+            if bound {
                 if let Phase::Ended(reason) = state.phase
                     && let Some((code, text)) = reason.close()
                 {
@@ -144,7 +161,7 @@ impl WebSocketPeer {
                     let most = if self.replies.is_empty() {
                         usize::MAX
                     } else {
-                        self.events_first
+                        self.events_first as usize
                     };
                     let bytes = take_events(
                         &mut state,
@@ -154,8 +171,8 @@ impl WebSocketPeer {
                     );
                     self.events_first = self
                         .events_first
-                        .saturating_sub(events.len())
-                        .min(state.queue.len());
+                        .saturating_sub(count(events.len()))
+                        .min(count(state.unsent()));
                     self.engine.counters.queue_bytes.add(-(bytes as i64));
                 } else {
                     self.events_first = 0;
@@ -248,15 +265,32 @@ impl WebSocketPeer {
     ) {
         let mut reply = held_reply(hold);
         let answered = state.finish_hold(hold, &mut reply, &self.engine.config);
-        let waiting = state.queue.len();
+        let waiting = state
+            .offer(&mut reply)
+            .unwrap_or_else(|| state.queue.len());
         drop(state);
         if answered
             && self
                 .engine
                 .encode_reply(Some(session), &mut reply, now, &mut self.replies)
         {
-            self.events_first = waiting;
+            self.events_first = count(waiting);
+            self.generation = hold.generation;
             self.connect_reply = true;
+        }
+    }
+
+    /// A connect is answered at once.
+    fn answer_connect(&mut self, generation: u32, reply: &mut Reply<'_>) {
+        self.connect_reply = true;
+        self.generation = generation;
+        if let Some(session) = &self.session {
+            let mut state = session.state.lock();
+            if state.generation == generation
+                && let Some(waiting) = state.offer(reply)
+            {
+                self.events_first = count(waiting);
+            }
         }
     }
 
@@ -323,29 +357,41 @@ fn take_released(state: &mut State, connection: u64) -> Option<Box<Hold>> {
     })
 }
 
-/// Takes events from the queue within the budgets, at least one if there is any. Returns their bytes.
+/// Takes events from the queue within the budgets, at least one if there is any. Returns the bytes that leave the queue: none where the
+/// client has to acknowledge first.
 fn take_events(state: &mut State, most: usize, bytes_max: usize, events: &mut Events) -> usize {
     let mut bytes = 0;
+    // With the commas between them and the brackets around.
+    let fits = |bytes: usize, events: &Events, next: &Publication| {
+        events.is_empty() || bytes + events.len() + next.len() + 2 <= bytes_max
+    };
+    if let Some(acks) = state.acks.as_deref_mut() {
+        for next in state.queue.iter().skip(acks.sent).take(most) {
+            if !fits(bytes, events, next) {
+                break;
+            }
+            bytes += next.len();
+            events.push(next.clone());
+        }
+        acks.sent += events.len();
+        return 0;
+    }
     while events.len() < most
         && let Some(next) = state.queue.front()
+        && fits(bytes, events, next)
     {
-        // With the commas between them and the brackets around.
-        if !events.is_empty() && bytes + events.len() + next.len() + 2 > bytes_max {
-            break;
-        }
         bytes += next.len();
         events.extend(state.queue.pop_front());
     }
     state.queue_bytes -= bytes;
-    if state.queue.is_empty() && state.queue.capacity() > IDLE_QUEUE_CAPACITY {
-        // An idle session gives back what a burst has cost.
-        state.queue.shrink_to(0);
-    }
+    state.give_back_slots();
     bytes
 }
 
-/// Queue slots that an idle session may keep.
-const IDLE_QUEUE_CAPACITY: usize = 16;
+/// A number of messages; a queue holds fewer than this can say.
+fn count(messages: usize) -> u32 {
+    u32::try_from(messages).unwrap_or(u32::MAX)
+}
 
 impl Drop for WebSocketPeer {
     fn drop(&mut self) {

@@ -1,4 +1,4 @@
-use super::{EndReason, Transport};
+use super::{Acks, EndReason, Transport};
 use crate::reply::ExtField;
 use crate::{Advice, EngineConfig, Millis, Publication, Reconnect};
 use std::collections::VecDeque;
@@ -7,6 +7,9 @@ use std::task::Waker;
 
 /// The instant that does not come.
 pub(crate) const NEVER: Millis = Millis(u64::MAX);
+
+/// Queue slots that an idle session may keep.
+const IDLE_QUEUE_CAPACITY: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -101,6 +104,8 @@ pub(crate) struct State {
     /// The transport on which the present advice was given; `None` when the advice is stale.
     pub(crate) advised: Option<Transport>,
     pub(crate) deliver_only: bool,
+    /// For a client that acknowledges. Boxed: most do not.
+    pub(crate) acks: Option<Box<Acks>>,
     pub(crate) binding: Binding,
     pub(crate) hold: Option<Box<Hold>>,
     /// Counts connects, so that a late completion of an old one is recognised.
@@ -125,6 +130,7 @@ impl State {
             transport,
             advised: Some(transport),
             deliver_only,
+            acks: None,
             binding: Binding::None,
             hold: None,
             generation: 0,
@@ -232,6 +238,7 @@ impl State {
     pub(crate) fn end(&mut self, reason: EndReason) -> Wakers {
         self.phase = Phase::Ended(reason);
         self.expire_at = NEVER;
+        self.stop_acknowledging();
         if !reason.keeps_queue() {
             self.queue = VecDeque::new();
             self.queue_bytes = 0;
@@ -248,6 +255,13 @@ impl State {
     pub(crate) fn take_queue(&mut self) -> VecDeque<Arc<Publication>> {
         self.queue_bytes = 0;
         std::mem::take(&mut self.queue)
+    }
+
+    /// An idle session gives back what a burst has cost.
+    pub(crate) fn give_back_slots(&mut self) {
+        if self.queue.is_empty() && self.queue.capacity() > IDLE_QUEUE_CAPACITY {
+            self.queue.shrink_to(0);
+        }
     }
 
     /// A connect or handshake reply is with the client, or lost: from here the session must be heard of again.

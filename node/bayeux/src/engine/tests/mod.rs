@@ -1,5 +1,6 @@
 //! Conformance tests, named after the sections of the reference they come from. Time is an argument: nothing sleeps.
 
+mod acks;
 mod http;
 mod limits;
 mod publish;
