@@ -193,11 +193,16 @@ const orders = {
 
     /** {handshakes, ms}: until the client has made that many handshakes, and is connected. */
     handshakes: (order, client) => client.until(
-        () => client.handshakes >= order.handshakes && {id: client.cometd.getClientId()}, order.ms, () => ({handshakes: client.handshakes, connects: client.connects.slice(-3)})),
+        () => client.handshakes >= order.handshakes && {handshakes: client.handshakes}, order.ms, () => ({handshakes: client.handshakes, connects: client.connects.slice(-3)})),
 
     disconnect: (order, {cometd}) => new Promise((resolve) => {
         cometd.disconnect((reply) => resolve(outcome(reply)));
     }),
+
+    /** The browser loses a cookie. */
+    async drop_cookie(order) {
+        browser.drop(order.host, order.name);
+    },
 
     async cookie(order) {
         return {value: browser.cookie(order.host, order.name)};
@@ -225,7 +230,7 @@ function sorted(presence) {
 
 serve(async (order) => {
     const client = clients.get(order.client);
-    if (!client && !["connect", "cookie"].includes(order.order)) {
+    if (!client && !["connect", "cookie", "drop_cookie"].includes(order.order)) {
         throw new Error(`no client ${order.client}`);
     }
     return orders[order.order](order, client);

@@ -31,6 +31,10 @@ export class Browser {
         }
     }
 
+    drop(host, name) {
+        this.#cookies.get(host)?.delete(name);
+    }
+
     cookie(host, name) {
         return this.#cookies.get(host)?.get(name) ?? null;
     }

@@ -144,7 +144,15 @@ impl DevCluster {
     /// # Errors
     /// The signal could not be sent.
     pub async fn kill_node(&self, place: usize) -> anyhow::Result<()> {
-        kill("KILL", self.nodes[place].1).await
+        self.signal_node(place, "KILL").await
+    }
+
+    /// Sends a node a signal by name.
+    ///
+    /// # Errors
+    /// The signal could not be sent.
+    pub async fn signal_node(&self, place: usize, signal: &str) -> anyhow::Result<()> {
+        kill(signal, self.nodes[place].1).await
     }
 
     /// Sends a signal to the command and waits for its end.

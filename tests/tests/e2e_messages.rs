@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use halley_tests::agent::Agent;
 use halley_tests::cluster_of_processes::ClusterOfProcesses;
 use halley_tests::load_balancer::LoadBalancer;
@@ -322,6 +322,90 @@ async fn the_load_balancer_is_sticky_by_cookie() -> anyhow::Result<()> {
             .nodes("second tab", &["n1", "n2", "n3"], Duration::from_secs(5))
             .await?;
         ensure!(second["self"] == panel["self"], "{transport}: {second}");
+    }
+    Ok(())
+}
+
+/// A browser that loses the load balancer's cookie in the middle of its session still reaches its node, by its address.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_load_balancer_falls_back_to_the_source_address() -> anyhow::Result<()> {
+    let _turn = turn().await;
+    let cluster = ClusterOfProcesses::start(3).await?;
+    let balancer = LoadBalancer::start(&cluster.nodes).await?;
+    let browser = Agent::browser_at("127.0.0.21")?;
+    browser
+        .connect("tab", &balancer.url(), "long-polling", None)
+        .await?;
+    browser.subscribe("tab", "/fallback").await?;
+    for number in 0..10 {
+        browser
+            .order(
+                "drop_cookie",
+                json!({"host": "127.0.0.1", "name": "HALLEY_NODE"}),
+            )
+            .await?;
+        let answer = browser
+            .publish("tab", "/fallback", json!({"number": number}))
+            .await?;
+        ensure!(answer["successful"] == true, "{answer}");
+        browser
+            .message("tab", "/fallback", json!({"number": number}))
+            .await?;
+    }
+    let session = browser
+        .order(
+            "handshakes",
+            json!({"client": "tab", "handshakes": 1, "ms": 100}),
+        )
+        .await?;
+    ensure!(
+        session["handshakes"] == 1,
+        "the session was lost: {session}"
+    );
+    Ok(())
+}
+
+/// A node that is told to end hands its clients over: through the load balancer they find another node by themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_load_balancer_leads_clients_away_from_a_draining_node() -> anyhow::Result<()> {
+    let _turn = turn().await;
+    for transport in ["websocket", "long-polling"] {
+        let mut cluster = ClusterOfProcesses::start(3).await?;
+        let balancer = LoadBalancer::start(&cluster.nodes).await?;
+        let browser = Agent::browser()?;
+        browser
+            .connect("tab", &balancer.url(), transport, Some("erin"))
+            .await?;
+        browser.subscribe("tab", "/halley/cluster").await?;
+        let panel = browser
+            .nodes("tab", &["n1", "n2", "n3"], Duration::from_secs(5))
+            .await?;
+        let place = ["n1", "n2", "n3"]
+            .iter()
+            .position(|name| panel["self"] == *name)
+            .context("no such node")?;
+        cluster.nodes[place].signal("TERM").await?;
+        let status = cluster.nodes[place].ended(Duration::from_secs(10)).await?;
+        ensure!(status.success(), "{transport}: {status}");
+        // The stock client comes back by itself, with a new session on another node; its subscriptions are its own affair.
+        browser
+            .order(
+                "handshakes",
+                json!({"client": "tab", "handshakes": 2, "ms": 15_000}),
+            )
+            .await?;
+        browser
+            .order(
+                "forget",
+                json!({"client": "tab", "channel": "/halley/cluster"}),
+            )
+            .await?;
+        browser.subscribe("tab", "/halley/cluster").await?;
+        let left: Vec<_> = ["n1", "n2", "n3"]
+            .into_iter()
+            .filter(|name| panel["self"] != **name)
+            .collect();
+        browser.nodes("tab", &left, Duration::from_secs(5)).await?;
     }
     Ok(())
 }

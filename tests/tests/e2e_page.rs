@@ -234,6 +234,47 @@ async fn the_page_changes_transport_and_node_on_request() -> anyhow::Result<()> 
     Ok(())
 }
 
+/// A node that is frozen keeps its connections open and says nothing. The page does not wait for it for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_leaves_a_node_that_freezes() -> anyhow::Result<()> {
+    let _turn = turn().await;
+    let dev = DevCluster::start(2).await?;
+    let browser = Agent::chromium()?;
+    browser
+        .order(
+            "open",
+            json!({"page": "one", "url": dev.page(0), "user": "Ines"}),
+        )
+        .await?;
+    browser
+        .order(
+            "nodes",
+            json!({"page": "one", "names": ["n1", "n2"], "ms": 10_000}),
+        )
+        .await?;
+    dev.signal_node(0, "STOP").await?;
+    say(&browser, "one", "Is anybody there?").await?;
+    let moved = browser
+        .order(
+            "elsewhere",
+            json!({"page": "one", "not": "n1", "ms": 30_000}),
+        )
+        .await?;
+    ensure!(moved["node"] == "n2", "{moved}");
+    sees(&browser, "one", "Is anybody there?").await?;
+    dev.signal_node(0, "CONT").await?;
+    // The node that wakes up has nothing to say about the past: Ines is on n2 alone.
+    browser
+        .order(
+            "nodes",
+            json!({"page": "one", "names": ["n1", "n2"], "ms": 15_000}),
+        )
+        .await?;
+    people(&browser, "one", json!({"Ines": ["n2"]}), 10_000).await?;
+    no_errors(&browser, "one").await?;
+    Ok(())
+}
+
 /// What is served is what npm has released.
 #[test]
 fn the_vendored_client_is_the_released_one() -> anyhow::Result<()> {

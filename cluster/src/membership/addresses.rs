@@ -113,8 +113,11 @@ impl Addresses {
         if let Some(entry) = self.entries.get_mut(&address) {
             entry.seed |= seed;
             entry.alive = now;
-            if let (Source::Alive, Phase::Waiting { at }) = (source, &mut entry.phase) {
-                *at = now;
+            // Another node has proved that it is there; it may have taken over an address that once was this node's.
+            if source == Source::Alive
+                && matches!(entry.phase, Phase::Waiting { .. } | Phase::Myself)
+            {
+                entry.phase = Phase::Waiting { at: now };
             }
             return;
         }

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::counters::LogBrake;
 use crate::forwarding::LocalInterest;
 use crate::link::{LinkEnd, LinkQueue};
 use crate::membership::{Conflict, LinkId, Source};
@@ -134,6 +135,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     pub(crate) state_budget: Arc<Semaphore>,
     pub(super) next_link: AtomicU64,
+    /// For failed attempts to prove or to check the secret.
+    pub(super) dial_brake: LogBrake,
 }
 
 #[derive(Default)]
@@ -179,6 +182,7 @@ impl Shared {
             tasks: TaskTracker::new(),
             state_budget: Arc::new(Semaphore::new(STATE_BUDGET_BYTES)),
             next_link: AtomicU64::new(1),
+            dial_brake: LogBrake::default(),
         };
         (shared, receiver)
     }

@@ -43,7 +43,16 @@ pub(super) async fn dial<N: Net>(
     let dialled = match dialled {
         Ok(dialled) => dialled,
         Err(error) => {
-            tracing::debug!(%address, %error, "no link");
+            if matches!(error, DialError::Closed | DialError::Auth(_)) {
+                warn(
+                    &shared.dial_brake,
+                    &shared,
+                    address,
+                    &format!("no link: {error}"),
+                );
+            } else {
+                tracing::debug!(%address, %error, "no link");
+            }
             let refusal = match error {
                 DialError::Refused(refusal) => Some(refusal),
                 _ => None,
@@ -155,9 +164,9 @@ where
     }
 }
 
-fn warn(brake: &LogBrake, shared: &Shared, from: SocketAddr, problem: &str) {
+fn warn(brake: &LogBrake, shared: &Shared, address: SocketAddr, problem: &str) {
     if let Some(suppressed) = brake.pass(shared.clock.elapsed()) {
-        tracing::warn!(%from, suppressed, "{problem}");
+        tracing::warn!(%address, suppressed, "{problem}");
     }
 }
 

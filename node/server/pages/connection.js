@@ -70,9 +70,22 @@ export class Connection extends EventTarget {
         return this.#current?.url ?? this.#home;
     }
 
-    /** Goes to the given node, keeping the present session until the new one stands. */
-    moveTo(url) {
-        this.#attempt(url, true);
+    /**
+     * Goes to the given node, keeping the present session until the new one stands. Over long-polling the present session
+     * ends first: cookies know no ports, so of two nodes on one host the one that was asked last decides the browser's cookie.
+     */
+    async moveTo(url) {
+        const old = this.#current;
+        if (old?.transport !== "long-polling" || reachable(url) === old.url) {
+            this.#attempt(url, true);
+            return;
+        }
+        this.#current = null;
+        this.#say("connecting");
+        await old.leave();
+        if (!this.#stopped && !this.#current && !this.#next) {
+            this.#attempt(url);
+        }
     }
 
     /** Uses "websocket" or "long-polling" from now on. */
@@ -241,7 +254,10 @@ class Attempt {
         });
     }
 
-    /** Ends the session with the node, if there still is one; no further event is raised. */
+    /**
+     * Ends the session with the node, if there still is one; no further event is raised. The promise is kept when the node
+     * has answered, or is not expected to any more.
+     */
     leave(pageGoes = false) {
         this.#left = true;
         this.online = false;
@@ -252,7 +268,10 @@ class Attempt {
             const message = JSON.stringify([{channel: "/meta/disconnect", clientId, id: "bye"}]);
             navigator.sendBeacon(this.url + "/disconnect", new Blob([message], {type: "application/json"}));
         }
-        this.#cometd.disconnect();
+        return new Promise((resolve) => {
+            window.setTimeout(resolve, GRACE_MS);
+            this.#cometd.disconnect(() => resolve());
+        });
     }
 
     #handshaken(reply, channels) {

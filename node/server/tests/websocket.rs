@@ -258,7 +258,9 @@ async fn a_close_is_answered() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_but_not_one_that_waits() {
-    let node = node("[client]\nidle_timeout_ms = 300\n[session]\ntimeout = 1500").await;
+    let node =
+        node("[client]\nidle_timeout_ms = 300\n[session]\ntimeout = 1500\nmaxInterval = 1000")
+            .await;
     let mut idle = Ws::joined(node.client_address()).await;
     let mut waiting = Ws::joined(node.client_address()).await;
     let held = waiting

@@ -30,6 +30,7 @@ const STEP: Duration = Duration::from_millis(10);
 pub(super) enum Order {
     Publish,
     Toggle(usize),
+    Stop,
 }
 
 /// What world and node share. It outlives the node's lives.
@@ -127,7 +128,7 @@ impl Host {
                 .subscribe(&ChannelName::parse(pattern)?, clock.now())
                 .await?;
         }
-        self.slot.lock().cluster = Some(cluster);
+        self.slot.lock().cluster = Some(cluster.clone());
         loop {
             tokio::time::sleep(STEP).await;
             engine.tick(clock.now());
@@ -135,6 +136,10 @@ impl Host {
                 let order = self.slot.lock().orders.pop_front();
                 match order {
                     None => break,
+                    Some(Order::Stop) => {
+                        cluster.stop();
+                        std::future::pending::<()>().await;
+                    }
                     Some(Order::Publish) => self.publish(&engine, node, clock)?,
                     Some(Order::Toggle(pattern)) => self.toggle(&session, pattern, clock).await?,
                 }

@@ -15,8 +15,11 @@ pub enum Fault {
     CutOneWay(usize, usize),
     /// Everything passes again.
     Mend(usize, usize),
-    /// A node ends without a word.
+    /// The process of a node ends: its sockets are closed.
     Crash(usize),
+    /// A node ends without a word.
+    PowerLoss(usize),
+
     /// A crashed node starts again.
     Restart(usize),
     /// A node subscribes to, or no longer to, a pattern.
@@ -30,6 +33,7 @@ impl fmt::Display for Fault {
             Fault::CutOneWay(a, b) => write!(f, "cut n{a} -> n{b}"),
             Fault::Mend(a, b) => write!(f, "mend n{a} - n{b}"),
             Fault::Crash(a) => write!(f, "crash n{a}"),
+            Fault::PowerLoss(a) => write!(f, "power loss of n{a}"),
             Fault::Restart(a) => write!(f, "restart n{a}"),
             Fault::Toggle(a, pattern) => write!(f, "toggle pattern {pattern} on n{a}"),
         }
@@ -62,10 +66,10 @@ impl Schedule {
                 3 | 4 => Fault::Mend(node, other),
                 5 | 6 => {
                     down[node] = !down[node];
-                    if down[node] {
-                        Fault::Crash(node)
-                    } else {
-                        Fault::Restart(node)
+                    match (down[node], random.random()) {
+                        (true, true) => Fault::Crash(node),
+                        (true, false) => Fault::PowerLoss(node),
+                        (false, _) => Fault::Restart(node),
                     }
                 }
                 _ => Fault::Toggle(node, random.random_range(0..patterns)),
@@ -73,8 +77,8 @@ impl Schedule {
             faults.push((at, fault));
             at += Duration::from_millis(random.random_range(50..4000));
         }
-        for node in 0..nodes {
-            if down[node] {
+        for (node, down) in down.into_iter().enumerate() {
+            if down {
                 faults.push((faulty, Fault::Restart(node)));
             }
             faults.extend((0..node).map(|other| (faulty, Fault::Mend(node, other))));

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::Fault;
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
@@ -17,7 +19,7 @@ pub enum What {
     /// A sibling left.
     Left(String),
     /// A fault was made, or healed.
-    Fault(String),
+    Fault(Fault),
     /// A message was published: publisher, its life, number.
     Published(Message),
     /// A subscriber got a message.
@@ -114,6 +116,52 @@ pub(super) fn breach(entries: &[Entry]) -> Option<String> {
     None
 }
 
+/// The detection time and what it takes to tell.
+const NOTICED_WITHIN: Duration = Duration::from_secs(5);
+
+/// A node that lost its power and was still held for a member five seconds later, if there is one.
+#[must_use]
+pub(super) fn unnoticed(entries: &[Entry]) -> Option<String> {
+    let mut members: BTreeMap<(usize, String), String> = BTreeMap::new();
+    let mut lost: Vec<(Duration, usize, String)> = Vec::new();
+    for entry in entries {
+        if let Some((at, node, id)) = lost.iter().find(|(at, ..)| entry.at > *at + NOTICED_WITHIN) {
+            return Some(format!(
+                "n{node} still held {id} for a member at {:?}, lost at {at:?}",
+                entry.at
+            ));
+        }
+        match (&entry.what, entry.node) {
+            (What::Started, Some((node, _))) => {
+                members.retain(|(at, _), _| *at != node);
+                lost.retain(|(_, at, _)| *at != node);
+            }
+            (What::Joined(id), Some((node, _))) => {
+                let name = id.split('#').next().unwrap_or_default().to_owned();
+                members.insert((node, name), id.clone());
+            }
+            (What::Left(id), Some((node, _))) => {
+                members.retain(|(at, _), member| *at != node || member != id);
+                lost.retain(|(_, at, member)| *at != node || member != id);
+            }
+            (What::Fault(Fault::Crash(ended)), _) => lost.retain(|(_, at, _)| at != ended),
+            (What::Fault(Fault::PowerLoss(ended)), _) => {
+                lost.retain(|(_, at, _)| at != ended);
+                members.retain(|(at, _), _| at != ended);
+                let holders = members
+                    .iter()
+                    .filter(|((_, name), _)| *name == format!("n{ended}"));
+                lost.extend(holders.map(|((at, _), id)| (entry.at, *at, id.clone())));
+            }
+            _ => {}
+        }
+        if let What::Fault(Fault::Crash(ended)) = entry.what {
+            members.retain(|(at, _), _| *at != ended);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +199,23 @@ mod tests {
         assert_eq!(breach(&[joined("a#1"), left("a#1"), joined("a#2")]), None);
         assert!(breach(&[joined("a#1"), joined("a#2")]).is_some());
         assert!(breach(&[left("a#1")]).is_some());
+    }
+
+    #[test]
+    fn a_loss_that_nobody_notices_is_found() {
+        let at = |seconds, what| Entry {
+            at: Duration::from_secs(seconds),
+            node: Some((0, 1)),
+            what,
+        };
+        let mut entries = vec![
+            at(1, What::Joined("n1#1".into())),
+            at(2, What::Fault(Fault::PowerLoss(1))),
+            at(6, What::Left("n1#1".into())),
+            at(9, What::Started),
+        ];
+        assert_eq!(unnoticed(&entries), None);
+        entries.remove(2);
+        assert!(unnoticed(&entries).is_some());
     }
 }

@@ -1,13 +1,15 @@
 //! Runs a schedule against simulated nodes and checks what came of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use halley_bayeux::UserId;
 use parking_lot::Mutex;
 
 use super::host::{Host, Order, PATTERNS, Slot};
 use super::schedule::{Fault, Schedule};
-use super::trace::{Entry, Message, Trace, What, breach};
+use super::trace::{Entry, Message, Trace, What, breach, unnoticed};
 
 /// What is simulated.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +18,7 @@ pub struct Settings {
     pub nodes: usize,
     /// For how long faults are made.
     pub faulty: Duration,
-    /// Within which time after the last fault the cluster must be whole.
+    /// Within which time the cluster must be whole, once all losses have been detected.
     pub converge: Duration,
 }
 
@@ -25,8 +27,8 @@ impl Default for Settings {
         Self {
             nodes: 3,
             faulty: Duration::from_secs(60),
-            // Detection 4 s, then at most one back-off of 5 s and a handshake.
-            converge: Duration::from_secs(15),
+            // At most one back-off of 5 s and handshakes.
+            converge: Duration::from_secs(10),
         }
     }
 }
@@ -44,6 +46,10 @@ pub struct Report {
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 /// Time for what was published last to arrive, and for interest to be told.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Time for the tasks of a node to end.
+const STOP: Duration = Duration::from_millis(30);
+/// The default detection time, and a second for what it starts.
+const DETECTION: Duration = Duration::from_secs(5);
 /// Messages per node after convergence: each must arrive.
 const FINAL_MESSAGES: usize = 100;
 
@@ -51,6 +57,12 @@ struct World<'a> {
     sim: turmoil::Sim<'a>,
     slots: Vec<Arc<Mutex<Slot>>>,
     trace: Trace,
+    /// Directions in which nothing passes.
+    cuts: BTreeSet<(usize, usize)>,
+}
+
+fn name(node: usize) -> String {
+    format!("n{node}")
 }
 
 /// One run. The same seed gives the same trace.
@@ -79,10 +91,15 @@ pub fn run(seed: u64, settings: Settings) -> Report {
         sim.host(format!("n{index}"), move || host.clone().run());
         slots.push(slot);
     }
-    let mut world = World { sim, slots, trace };
+    let mut world = World {
+        sim,
+        slots,
+        trace,
+        cuts: BTreeSet::new(),
+    };
     let problem = world.play(seed, settings).err();
     let trace = world.trace.entries();
-    let problem = breach(&trace).or(problem);
+    let problem = breach(&trace).or_else(|| unnoticed(&trace)).or(problem);
     Report { trace, problem }
 }
 
@@ -93,8 +110,10 @@ impl World<'_> {
             while self.sim.elapsed() < *at {
                 self.publish_and_step()?;
             }
-            self.make(*fault);
+            self.make(*fault)?;
         }
+        // The simulated TCP does not repeat what a cut has swallowed: such a link is found out by its silence only.
+        self.step_for(DETECTION)?;
         self.converge(settings)?;
         // Whoever has not subscribed to anything subscribes now.
         for slot in &self.slots {
@@ -112,24 +131,59 @@ impl World<'_> {
         self.all_arrived(from)
     }
 
-    fn make(&mut self, fault: Fault) {
-        self.trace
-            .add(self.sim.elapsed(), None, What::Fault(fault.to_string()));
-        let name = |node: usize| format!("n{node}");
+    fn make(&mut self, fault: Fault) -> Result<(), String> {
+        self.trace.add(self.sim.elapsed(), None, What::Fault(fault));
         match fault {
-            Fault::Cut(a, b) => self.sim.partition(name(a), name(b)),
-            Fault::CutOneWay(a, b) => self.sim.partition_oneway(name(a), name(b)),
-            Fault::Mend(a, b) => self.sim.repair(name(a), name(b)),
+            Fault::Cut(a, b) => {
+                self.cuts.extend([(a, b), (b, a)]);
+                self.cut_or_mend(a, b);
+            }
+            Fault::CutOneWay(a, b) => {
+                self.cuts.insert((a, b));
+                self.cut_or_mend(a, b);
+            }
+            Fault::Mend(a, b) => {
+                self.cuts.remove(&(a, b));
+                self.cuts.remove(&(b, a));
+                self.cut_or_mend(a, b);
+            }
             Fault::Crash(a) => {
-                self.sim.crash(name(a));
-                self.slots[a].lock().cluster = None;
+                // The sockets are closed by the node's tasks, in an order that the seed decides. When the simulation
+                // drops them, the order depends on how many tasks the process has ever had.
+                self.slots[a].lock().orders.push_back(Order::Stop);
+                self.step_for(STOP)?;
+                self.end(a);
+            }
+            Fault::PowerLoss(a) => {
+                // Its last words go nowhere.
+                for other in (0..self.slots.len()).filter(|other| *other != a) {
+                    self.sim.partition(name(a), name(other));
+                }
+                self.end(a);
+                for other in (0..self.slots.len()).filter(|other| *other != a) {
+                    self.cut_or_mend(a, other);
+                }
             }
             Fault::Restart(a) => self.sim.bounce(name(a)),
             Fault::Toggle(a, pattern) => {
-                self.slots[a]
-                    .lock()
-                    .orders
-                    .push_back(Order::Toggle(pattern));
+                let mut slot = self.slots[a].lock();
+                slot.orders.push_back(Order::Toggle(pattern));
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, node: usize) {
+        self.sim.crash(name(node));
+        self.slots[node].lock().cluster = None;
+    }
+
+    /// Brings the network between two nodes into the state that the faults so far have left.
+    fn cut_or_mend(&mut self, a: usize, b: usize) {
+        self.sim.repair(name(a), name(b));
+        for (from, to) in [(a, b), (b, a)] {
+            if self.cuts.contains(&(from, to)) {
+                self.sim.partition_oneway(name(from), name(to));
             }
         }
     }
@@ -182,8 +236,12 @@ impl World<'_> {
                 let mut seen: Vec<_> = cluster.members().iter().map(|m| m.id()).collect();
                 seen.push(cluster.this_node().id());
                 seen.sort();
-                let users = cluster.seti().users().len();
-                seen == ids && users == ids.len()
+                let seti = cluster.seti();
+                let present = (0..ids.len()).all(|node| {
+                    UserId::new(&format!("user{node}"))
+                        .is_ok_and(|user| seti.presence(&user) == [ids[node].name.clone()])
+                });
+                seen == ids && present && seti.users().len() == ids.len()
             })
     }
 
@@ -220,7 +278,7 @@ impl World<'_> {
             ));
         }
         for node in 0..self.slots.len() {
-            let got: std::collections::BTreeSet<Message> = entries[from..]
+            let got: BTreeSet<Message> = entries[from..]
                 .iter()
                 .filter(|entry| entry.node.is_some_and(|(at, _)| at == node))
                 .filter_map(|entry| match entry.what {

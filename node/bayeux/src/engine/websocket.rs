@@ -203,8 +203,8 @@ impl WebSocketPeer {
         }
     }
 
-    /// The connection has closed. Its session lives on until it expires, and can be continued elsewhere (reference 3.6); what waits for it
-    /// stays. Dropping the peer does the same, with the instant of the last tick.
+    /// The connection has closed. Its session lives on for interval + maxInterval from now, and can be continued elsewhere (reference 3.6);
+    /// what waits for it stays. Dropping the peer does the same, with the instant of the last tick.
     pub fn closed(&mut self, now: Millis) {
         self.finished = true;
         self.leave_session(now);
@@ -224,8 +224,9 @@ impl WebSocketPeer {
             self.engine.abandon(&mut state);
             return;
         }
-        // A reply that was due and will not be written, or not be confirmed.
-        let lost = take_released(&mut state, self.connection).is_some();
+        // A connect that will not be answered, or whose reply will not be confirmed. It is dropped now and not at its timeout, as CometD
+        // does: who closed a page would otherwise stay present for timeout + maxInterval. Over HTTP a request that is cut is dropped, too.
+        let lost = take_held(&mut state, self.connection).is_some();
         let unconfirmed = bound || self.unconfirmed || self.connect_reply;
         if lost || (unconfirmed && state.expire_at == NEVER) {
             state.reply_written(&self.engine.config, now);
@@ -239,8 +240,7 @@ impl WebSocketPeer {
             return;
         };
         let mut state = session.state.lock();
-        let here = matches!(&state.hold, Some(hold) if matches!(hold.place, HoldPlace::WebSocket(on) if on == self.connection));
-        if let Some(hold) = state.hold.take_if(|_| here) {
+        if let Some(hold) = take_held(&mut state, self.connection) {
             self.finish(&session, state, &hold, now);
         }
     }
@@ -349,6 +349,13 @@ pub(super) fn held_reply(hold: &Hold) -> Reply<'_> {
 
 fn is_bound(state: &State, connection: u64) -> bool {
     matches!(state.binding, Binding::WebSocket(bound, _) if bound == connection)
+}
+
+/// Takes the connect held on this connection, due or not.
+fn take_held(state: &mut State, connection: u64) -> Option<Box<Hold>> {
+    state
+        .hold
+        .take_if(|hold| matches!(hold.place, HoldPlace::WebSocket(on) if on == connection))
 }
 
 fn take_released(state: &mut State, connection: u64) -> Option<Box<Hold>> {

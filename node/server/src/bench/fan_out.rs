@@ -347,11 +347,13 @@ impl FanOut {
             tokio::spawn(receiver.run(reader));
             sessions.push(session);
         }
+        let step = clients / publishers;
         let mut pace = Pace {
             options: &self,
             tally: &tally,
+            // One further each time, so that they are on all servers too.
             publishers: (0..publishers)
-                .map(|index| sessions[index * clients / publishers].clone())
+                .map(|index| sessions[index * step + index % step].clone())
                 .collect(),
             published: vec![0; usize::from(self.rooms) * publishers],
             stalled: 0,

@@ -20,6 +20,13 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::origin::{Origins, Verdict};
 
+/// The largest publication that comes over a link.
+const SIBLING_FRAME_BYTES_MAX: usize = 8 << 20;
+
+/// A reply repeats id, channel and subscription of its message, and is at most some dozens of times longer than the
+/// shortest message there is.
+const REPLY_FACTOR: usize = 64;
+
 /// What the transports need from the node.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -29,6 +36,9 @@ pub(crate) struct Endpoint {
     pub(crate) origins: Origins,
     pub(crate) path: String,
     pub(crate) message_bytes_max: usize,
+    /// No frame to a client is larger: what may wait for a session and the replies to one of its frames, or one
+    /// publication from a sibling. The engine bounds what waits; this bound is never met.
+    pub(crate) write_bytes_max: usize,
     pub(crate) body_timeout: Duration,
     /// `None`: a WebSocket may be idle for ever.
     pub(crate) idle_timeout: Option<Duration>,
@@ -54,6 +64,10 @@ impl Endpoint {
             origins: Origins::new(&config.client.allowed_origins),
             path: config.client.path.clone(),
             message_bytes_max: config.session.max_message_bytes,
+            write_bytes_max: SIBLING_FRAME_BYTES_MAX
+                + config.session.max_queue_bytes
+                + config.session.max_frame_bytes
+                + REPLY_FACTOR * config.session.max_message_bytes,
             body_timeout: Duration::from_millis(config.client.body_timeout_ms),
             idle_timeout: (idle > 0).then(|| Duration::from_millis(idle)),
             tracker,

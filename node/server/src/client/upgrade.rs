@@ -117,18 +117,21 @@ async fn take_over(endpoint: Arc<Endpoint>, upgrade: OnUpgrade) {
         io.into_inner(),
         read_buf.to_vec(),
         Role::Server,
-        Some(socket_config(endpoint.message_bytes_max)),
+        Some(socket_config(
+            endpoint.message_bytes_max,
+            endpoint.write_bytes_max,
+        )),
     )
     .await;
     websocket::start(endpoint, socket);
 }
 
 /// Every setting written out: the library's defaults cost 128 KiB per connection and have no bound for writes.
-fn socket_config(message_bytes_max: usize) -> WebSocketConfig {
+fn socket_config(message_bytes_max: usize, write_bytes_max: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_write_buffer_size(usize::MAX)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES + write_bytes_max)
         .max_message_size(Some(message_bytes_max))
         .max_frame_size(Some(message_bytes_max))
         .accept_unmasked_frames(false)

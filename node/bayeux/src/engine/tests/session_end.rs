@@ -322,9 +322,6 @@ fn section_7_3_a_session_cannot_be_left_without_expiry() {
     drop(browser.request(&body).unwrap());
     assert_eq!(engine.session_count(), 7);
     ws.pass(10_200);
-    assert_eq!(engine.session_count(), 1, "only the held one is left");
-    ws.pass(40_500);
-    ws.pass(50_800);
     assert_eq!(engine.session_count(), 0);
 }
 
