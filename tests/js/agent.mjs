@@ -9,6 +9,7 @@ const clients = new Map();
 
 globalThis.window = browser.globals();
 const {CometD} = await import("cometd");
+const {AckExtension} = await import("cometd/AckExtension.js");
 
 class Client {
     received = new Map();
@@ -75,7 +76,7 @@ class Client {
 }
 
 const orders = {
-    /** {client, url, transport, user?, maxNetworkDelay?, ms?} */
+    /** {client, url, transport, user?, ack?, maxNetworkDelay?, ms?} */
     async connect(order) {
         const client = new Client();
         clients.set(order.client, client);
@@ -86,6 +87,9 @@ const orders = {
             cometd.unregisterTransport("long-polling");
         }
         cometd.unregisterTransport("callback-polling");
+        if (order.ack) {
+            cometd.registerExtension("ack", new AckExtension());
+        }
         cometd.configure({url: order.url, logLevel: "warn", useWorkerScheduler: false, maxNetworkDelay: order.maxNetworkDelay ?? 30000, backoffIncrement: 200});
         client.handshakes = 0;
         client.connects = [];

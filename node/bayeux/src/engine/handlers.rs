@@ -110,8 +110,7 @@ impl Engine {
                 let confirmed = state.acknowledge(ack);
                 self.counters.queue_bytes.add(-(confirmed as i64));
             }
-            let (outcome, displaced) =
-                state.connect(request, &slots, &self.config, context.now);
+            let (outcome, displaced) = state.connect(request, &slots, &self.config, context.now);
             self.arm(session, &mut state);
             (outcome, displaced, state.generation)
         };

@@ -265,9 +265,7 @@ impl WebSocketPeer {
     ) {
         let mut reply = held_reply(hold);
         let answered = state.finish_hold(hold, &mut reply, &self.engine.config);
-        let waiting = state
-            .offer(&mut reply)
-            .unwrap_or_else(|| state.queue.len());
+        let waiting = state.offer(&mut reply).unwrap_or_else(|| state.queue.len());
         drop(state);
         if answered
             && self

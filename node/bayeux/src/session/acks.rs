@@ -1,6 +1,6 @@
 use super::State;
-use crate::reply::Reply;
 use crate::Publication;
+use crate::reply::Reply;
 use std::collections::VecDeque;
 use std::sync::Arc;
 

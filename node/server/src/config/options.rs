@@ -207,6 +207,9 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "session.requireHandshakePerConnection", session.require_handshake_per_connection,
             "Whether a new WebSocket must handshake instead of continuing a session.";
 
+        "extensions.ack", session.ack,
+            "Whether clients that ask for it acknowledge what they receive (CometD's ack extension), so that nothing is lost or doubled with a connection.";
+
         "seti.trust_handshake_user", seti.trust_handshake_user,
             "Take the user of a session from the handshake's ext.halley.user. Anyone can claim any name: only for demonstrations and behind a proxy that sets it.";
         "seti.direct", seti.direct, "Offer direct messages between users on /service/user.";

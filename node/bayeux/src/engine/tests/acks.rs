@@ -59,7 +59,12 @@ fn hold(browser: &mut Browser, body: &Value) -> Held {
 #[test]
 fn only_json_true_asks_for_it() {
     let engine = engine();
-    for ext in [json!({"ack":"true"}), json!({"ack":1}), json!({"ack":false}), json!({})] {
+    for ext in [
+        json!({"ack":"true"}),
+        json!({"ack":1}),
+        json!({"ack":false}),
+        json!({}),
+    ] {
         let mut ws = Ws::new(&engine);
         let reply = ws.ask(json!({"channel":"/meta/handshake","ext":ext}));
         assert_eq!(reply[0]["successful"], json!(true));
@@ -166,13 +171,22 @@ fn lies_drop_nothing_that_was_not_offered() {
     ws.send(connect(&id, "1", json!(0)));
     assert_eq!(ws.next(), json!([told(1), connected("1", 1)]));
     publish(&engine, 2);
-    for (n, lie) in [json!(-1), json!(2), json!(1e300), json!(-9e18), json!(i64::MAX)]
-        .into_iter()
-        .enumerate()
+    for (n, lie) in [
+        json!(-1),
+        json!(2),
+        json!(1e300),
+        json!(-9e18),
+        json!(i64::MAX),
+    ]
+    .into_iter()
+    .enumerate()
     {
         ws.send(connect(&id, &format!("l{n}"), lie));
         let reply = ws.next();
-        assert_eq!(reply, json!([told(1), told(2), connected(&format!("l{n}"), 2)]));
+        assert_eq!(
+            reply,
+            json!([told(1), told(2), connected(&format!("l{n}"), 2)])
+        );
         // So that 2 is a lie each time.
         session(&engine, &id).state.lock().acks = Some(Box::default());
     }
@@ -184,7 +198,10 @@ fn lies_drop_nothing_that_was_not_offered() {
         assert_eq!(ws.next(), Value::Null);
     }
     publish(&engine, 3);
-    assert_eq!(ws.next(), json!([told(1), told(2), told(3), connected("n", 3)]));
+    assert_eq!(
+        ws.next(),
+        json!([told(1), told(2), told(3), connected("n", 3)])
+    );
 }
 
 #[test]
@@ -279,7 +296,10 @@ fn the_end_of_the_session_sends_only_what_is_new() {
         START,
     );
     let reply = ws.next();
-    assert_eq!(reply[0], json!({"channel":"/meta/disconnect","successful":true}));
+    assert_eq!(
+        reply[0],
+        json!({"channel":"/meta/disconnect","successful":true})
+    );
     assert_eq!(reply[1]["advice"], json!({"reconnect":"none"}));
     assert_eq!(engine.stats().queue_bytes, 0);
 }
