@@ -3,6 +3,18 @@ use thiserror::Error;
 /// Deepest nesting that may be configured.
 pub const DEPTH_MAX: usize = 1024;
 
+/// Whose messages count as a client's activity (reference 8.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// Nobody is disconnected for lack of it.
+    #[default]
+    Off,
+    /// Those of the client but its connects.
+    Client,
+    /// Those too that are sent to the client.
+    ClientServer,
+}
+
 /// The engine's options. CometD's names where CometD has the option, with the unit last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
@@ -54,6 +66,14 @@ pub struct EngineConfig {
     pub require_handshake_per_connection: bool,
     /// Whether clients that ask for it acknowledge what they receive (the `ack` extension): nothing is lost or doubled when a connection is.
     pub ack: bool,
+    /// Whether clients that ask for it learn the node's time (the `timesync` extension). Needs [`crate::Engine::set_wall_clock`].
+    pub timesync: bool,
+    /// Whether replies and events carry a `timestamp`. Each event is then encoded once more. Needs [`crate::Engine::set_wall_clock`].
+    pub timestamp: bool,
+    /// Whether inactive clients are disconnected (the `activity` extension).
+    pub activity: Activity,
+    /// After how long without activity the next connect ends the session.
+    pub max_inactivity_ms: u64,
     /// The transports offered to clients, in order.
     pub supported_connection_types: Vec<String>,
 }
@@ -85,6 +105,10 @@ impl Default for EngineConfig {
             handshake_reconnect: false,
             require_handshake_per_connection: false,
             ack: true,
+            timesync: true,
+            timestamp: false,
+            activity: Activity::Off,
+            max_inactivity_ms: 600_000,
             supported_connection_types: vec!["websocket".to_owned(), "long-polling".to_owned()],
         }
     }
@@ -132,6 +156,11 @@ impl EngineConfig {
             time(self.multi_session_interval_ms),
             "multi_session_interval_ms",
             "at most a month",
+        );
+        check(
+            self.max_inactivity_ms >= 1 && time(self.max_inactivity_ms),
+            "max_inactivity_ms",
+            "1 to a month",
         );
         check(
             (1..=60_000).contains(&self.sweep_period_ms),

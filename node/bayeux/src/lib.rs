@@ -13,6 +13,7 @@
 //! else is nested.
 
 mod advice;
+mod binary;
 mod browsers;
 mod channel_name;
 mod config;
@@ -29,14 +30,18 @@ mod reply;
 mod session;
 mod stats;
 mod time;
+mod timestamp;
+mod timesync;
 mod tree;
 mod wheel;
+pub mod z85;
 
 pub use advice::{Advice, Reconnect};
+pub use binary::BinaryData;
 pub use channel_name::{
     CHANNEL_NAME_BYTES_MAX, CHANNEL_SEGMENTS_MAX, ChannelKind, ChannelName, InvalidChannel,
 };
-pub use config::{DEPTH_MAX, EngineConfig, InvalidConfig};
+pub use config::{Activity, DEPTH_MAX, EngineConfig, InvalidConfig};
 pub use engine::{
     Engine, HeldConnect, HttpOutcome, HttpReply, HttpRequest, LocalSession, Output, Refused,
     Released, WebSocketPeer, WriteTicket,

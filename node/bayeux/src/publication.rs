@@ -79,8 +79,39 @@ impl Publication {
         Self::from_parts(channel, message.relayed())
     }
 
+    /// The event with this `timestamp`; with the one it has, if it has one that is to be kept. Encodes it anew.
+    pub(crate) fn stamped(self: &Arc<Self>, timestamp: &str, keep: bool) -> Arc<Self> {
+        const FIELD: &str = "timestamp";
+        let Ok(text) = std::str::from_utf8(self.object_bytes()) else {
+            return self.clone();
+        };
+        let members = json::members(text);
+        if keep && members.iter().any(|(name, _)| name == FIELD) {
+            return self.clone();
+        }
+        let mut out = Vec::with_capacity(self.array.len() + timestamp.len() + 16);
+        out.extend_from_slice(b"[{");
+        for (name, value) in members.iter().filter(|(name, _)| name != FIELD) {
+            json::write_string(&mut out, name);
+            out.push(b':');
+            out.extend_from_slice(value.as_bytes());
+            out.push(b',');
+        }
+        json::write_string(&mut out, FIELD);
+        out.push(b':');
+        json::write_string(&mut out, timestamp);
+        out.extend_from_slice(b"}]");
+        Arc::new(Self {
+            channel: self.channel.clone(),
+            array: out.into(),
+        })
+    }
+
     /// Joins member runs to an object.
-    fn from_parts<'a>(channel: ChannelName, parts: impl Iterator<Item = &'a str>) -> Arc<Self> {
+    pub(crate) fn from_parts<'a>(
+        channel: ChannelName,
+        parts: impl Iterator<Item = &'a str>,
+    ) -> Arc<Self> {
         let mut out = Vec::with_capacity(256);
         out.extend_from_slice(b"[{");
         let mut first = true;

@@ -33,27 +33,37 @@ impl Tally {
 impl Engine {
     /// Publishes on a broadcast channel to this node's sessions and to taps, as if a client had, but without asking the policy. Returns
     /// the number of sessions reached. A channel that is not a broadcast channel reaches nobody.
-    pub fn publish(&self, publication: &Arc<Publication>, _now: Millis) -> usize {
-        self.fan_out(publication, None, true)
+    pub fn publish(&self, publication: &Arc<Publication>, now: Millis) -> usize {
+        self.fan_out(&self.stamped(publication, false, now), None, true)
     }
 
     /// Publishes what a sibling sent: to this node's sessions only, never to taps, so that it travels one hop.
-    pub fn publish_from_sibling(&self, publication: &Arc<Publication>, _now: Millis) -> usize {
-        self.fan_out(publication, None, false)
+    pub fn publish_from_sibling(&self, publication: &Arc<Publication>, now: Millis) -> usize {
+        self.fan_out(&self.stamped(publication, true, now), None, false)
     }
 
     /// Delivers to one session, on any channel. False when there is no such session or its queue overflowed.
-    pub fn deliver(&self, id: &SessionId, publication: &Arc<Publication>, _now: Millis) -> bool {
+    pub fn deliver(&self, id: &SessionId, publication: &Arc<Publication>, now: Millis) -> bool {
         let Some(session) = self.session(id) else {
             return false;
         };
-        self.deliver_to(&session, publication)
+        self.deliver_at(&session, publication, now)
     }
 
     /// Delivers to this session. False when it has ended or its queue overflowed.
     pub fn deliver_to(&self, session: &Arc<Session>, publication: &Arc<Publication>) -> bool {
+        self.deliver_at(session, publication, self.latest())
+    }
+
+    fn deliver_at(
+        &self,
+        session: &Arc<Session>,
+        publication: &Arc<Publication>,
+        now: Millis,
+    ) -> bool {
         let mut tally = Tally::default();
-        self.hand_over(session, publication, &mut tally);
+        let publication = self.stamped(publication, false, now);
+        self.hand_over(session, &publication, &mut tally);
         self.settle(tally) == 1
     }
 

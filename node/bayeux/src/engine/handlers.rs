@@ -7,8 +7,8 @@ use crate::reply::Reply;
 use crate::session::{BrowserSlots, ClientAdvice, ConnectOutcome, ConnectRequest, Session};
 use crate::tree::Subscriber;
 use crate::{
-    Advice, ChannelKind, ChannelName, DENIED_BY_SECURITY_POLICY, Flow, HandshakeVerdict,
-    LIMIT_REACHED, Publication, Reconnect, ServiceReply, Verdict,
+    Activity, Advice, ChannelKind, ChannelName, DENIED_BY_SECURITY_POLICY, EndReason, Flow,
+    HandshakeVerdict, LIMIT_REACHED, Millis, Publication, Reconnect, ServiceReply, Verdict,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -72,8 +72,31 @@ impl Engine {
             reply.set_ext_raw("ack", "true");
         }
         reply.session_id = Some(*session.id());
-        reply.advice = Some(session.state.lock().full_advice(&self.config));
+        {
+            let mut state = session.state.lock();
+            state.active_at = context.now;
+            reply.advice = Some(state.full_advice(&self.config));
+        }
         Outcome::Handshaken(session, cookie)
+    }
+
+    /// Ends the session of a client that has been inactive for too long (reference 8.2). False if it has not been.
+    fn end_inactive(&self, session: &Arc<Session>, slots: &Slots<'_>, now: Millis) -> bool {
+        if self.config.activity == Activity::Off {
+            return false;
+        }
+        let displaced = {
+            let mut state = session.state.lock();
+            let idle_ms = now.since(state.active_at);
+            if !state.is_live() || idle_ms <= self.config.max_inactivity_ms {
+                return false;
+            }
+            state.displace_hold(slots)
+        };
+        if let Some(waker) = displaced {
+            waker.wake();
+        }
+        self.end(session, EndReason::Server, now)
     }
 
     pub(super) fn connect(
@@ -88,6 +111,19 @@ impl Engine {
             Origin::Http { http2, alone, .. } => (0, http2, alone),
             Origin::Local => (0, false, false),
         };
+        let slots = Slots {
+            engine: self,
+            session,
+            http2,
+        };
+        if self.end_inactive(session, &slots, context.now) {
+            reply.refuse(refusal::SESSION_UNKNOWN);
+            reply.advice = Some(Advice {
+                interval_ms: Some(0),
+                ..Advice::NONE
+            });
+            return Outcome::Inactive;
+        }
         let advice = raw.advice.filter(|advice| advice.starts_with('{'));
         let request = ConnectRequest {
             transport: context.origin.transport(),
@@ -97,11 +133,6 @@ impl Engine {
             alone,
             id: reply.id,
             ext: &mut reply.ext,
-        };
-        let slots = Slots {
-            engine: self,
-            session,
-            http2,
         };
         let ack = raw.ext.and_then(|ext| crate::message::member(ext, "ack"));
         let (outcome, displaced, generation) = {
@@ -312,6 +343,11 @@ impl Engine {
             let _ = self.tree.create(channel, creator);
         }
         let publication = Publication::relay(channel.clone(), message.raw);
+        let publication = if self.config.timestamp {
+            self.stamped(&publication, false, context.now).into_owned()
+        } else {
+            publication
+        };
         let stopped = self
             .extensions
             .load()

@@ -179,8 +179,9 @@ impl Engine {
                     ticket.session.clone_from(&session);
                     offered = session
                         .as_ref()
-                        .and_then(|session| Self::offer(session, generation, &mut reply));
+                        .and_then(|session| self.offer(session, generation, &mut reply, now));
                 }
+                Outcome::Inactive => offered = session.as_ref().map(|s| self.farewell(s, now)),
                 Outcome::Handshaken(session, cookie) => {
                     set_browser = cookie;
                     ticket.session = Some(session);
@@ -190,7 +191,7 @@ impl Engine {
             let replied_for = ticket.session.as_ref().or(session.as_ref());
             self.encode_reply(replied_for, &mut reply, now, &mut replies);
         }
-        let drained = || Some(self.drain(session.as_ref()?, connected));
+        let drained = || Some(self.drain(session.as_ref()?, connected, now));
         let events = offered.or_else(drained).unwrap_or_default();
         drop(batch);
         Ok(HttpOutcome::Reply(HttpReply {
@@ -216,25 +217,43 @@ impl Engine {
     /// What goes with a reply to a connect; `None` unless its client acknowledges. A reply that a newer connect has overtaken takes
     /// nothing along and carries no number.
     fn offer(
+        &self,
         session: &Session,
         generation: u32,
         reply: &mut Reply<'_>,
+        now: Millis,
     ) -> Option<VecDeque<Arc<Publication>>> {
         let mut state = session.state.lock();
         state.acks.as_ref()?;
-        Some(if state.generation == generation {
-            state.events_of(reply)
-        } else {
-            VecDeque::new()
-        })
+        if state.generation != generation {
+            return Some(VecDeque::new());
+        }
+        let events = state.events_of(reply);
+        self.note_sent(&mut state, events.len(), now);
+        Some(events)
+    }
+
+    /// What waits for a session that its own connect has ended, with the disconnect message.
+    fn farewell(&self, session: &Session, now: Millis) -> VecDeque<Arc<Publication>> {
+        let mut events = self.take_queue(&mut session.state.lock());
+        // Without a request that was in process at the same time nothing has been kept.
+        if events.is_empty() {
+            events.push_back(
+                self.stamped(&self.server_disconnect, false, now)
+                    .into_owned(),
+            );
+        }
+        events
     }
 
     /// Takes what waits for a session whose request is answered now (reference 1.6).
-    fn drain(&self, session: &Session, connected: bool) -> VecDeque<Arc<Publication>> {
+    fn drain(&self, session: &Session, connected: bool, now: Millis) -> VecDeque<Arc<Publication>> {
         let mut state = session.state.lock();
         if state.deliver_only && !connected && state.is_live() {
             return VecDeque::new();
         }
+        let events = state.queue.len();
+        self.note_sent(&mut state, events, now);
         self.take_queue(&mut state)
     }
 }
@@ -307,6 +326,7 @@ impl HeldConnect {
         let answered = state.finish_hold(&hold, &mut reply, &self.engine.config);
         let before = state.queue_bytes;
         let events = state.events_of(&mut reply);
+        self.engine.note_sent(&mut state, events.len(), now);
         let taken = before - state.queue_bytes;
         drop(state);
         self.engine.counters.queue_bytes.add(-(taken as i64));

@@ -18,14 +18,15 @@ use crate::stats::Counters;
 use crate::tree::{ChannelTree, Limits, Receiver, Subscriber};
 use crate::wheel::Wheel;
 use crate::{
-    ChannelName, EngineConfig, EngineStats, Extension, Publication, SecurityPolicy, Service,
-    SessionId, SessionListener, SubscriptionListener, Tap, TapId,
+    ChannelName, EngineConfig, EngineStats, Extension, Millis, Publication, SecurityPolicy,
+    Service, SessionId, SessionListener, SubscriptionListener, Tap, TapId,
 };
 use ahash::RandomState;
 use arc_swap::ArcSwap;
 use lifecycle::Sweeps;
 use parking_lot::Mutex;
 use pipeline::MetaChannels;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub struct Engine {
     server_disconnect: Arc<Publication>,
     /// Keys of sessions, taps and connections.
     next_key: AtomicU64,
+    /// Milliseconds from 1970 to instant zero.
+    epoch_unix_ms: AtomicU64,
     /// The instant of the last tick, for what is dropped without being told the time.
     latest: AtomicU64,
     session_listeners: Hooks<dyn SessionListener>,
@@ -94,6 +97,7 @@ impl Engine {
             meta: MetaChannels::new(),
             server_disconnect: Publication::server_disconnect(),
             next_key: AtomicU64::new(1),
+            epoch_unix_ms: AtomicU64::new(0),
             latest: AtomicU64::new(0),
             session_listeners: ArcSwap::default(),
             subscription_listeners: ArcSwap::default(),
@@ -110,6 +114,33 @@ impl Engine {
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
         &self.config
+    }
+
+    /// Tells what time it is for people: milliseconds since 1970. To be called now and then, since that time may be set.
+    pub fn set_wall_clock(&self, unix_ms: u64, now: Millis) {
+        self.epoch_unix_ms
+            .store(unix_ms.saturating_sub(now.0), Ordering::Relaxed);
+    }
+
+    fn unix_ms(&self, now: Millis) -> u64 {
+        self.epoch_unix_ms
+            .load(Ordering::Relaxed)
+            .saturating_add(now.0)
+    }
+
+    /// The event as it leaves: with a timestamp if that is configured.
+    fn stamped<'a>(
+        &self,
+        publication: &'a Arc<Publication>,
+        keep: bool,
+        now: Millis,
+    ) -> Cow<'a, Arc<Publication>> {
+        if self.config.timestamp {
+            let text = crate::timestamp::text(self.unix_ms(now));
+            Cow::Owned(publication.stamped(&text, keep))
+        } else {
+            Cow::Borrowed(publication)
+        }
     }
 
     /// Adds a listener of sessions.

@@ -7,7 +7,9 @@ use crate::message::Message;
 use crate::refusal::{self, FrameRefusal};
 use crate::reply::Reply;
 use crate::session::{Session, Transport};
-use crate::{Advice, ChannelKind, ChannelName, Flow, Millis, SessionId};
+use crate::{
+    Activity, Advice, ChannelKind, ChannelName, Flow, Millis, SessionId, timestamp, timesync,
+};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -77,6 +79,8 @@ pub(super) enum Outcome {
     Replied,
     /// A connect has been answered at once: the queue goes out with it.
     Connected { generation: u32 },
+    /// A connect has ended its session, for its client was inactive: the disconnect message goes out with the reply.
+    Inactive,
     /// There is no reply yet: the connect is held.
     Parked { generation: u32 },
     /// There is a new session, and a cookie to set for a new browser.
@@ -219,6 +223,9 @@ impl Engine {
             raw,
             channel: &valid.channel,
         };
+        if self.config.timesync && valid.channel.kind() == ChannelKind::Meta {
+            timesync::begin(raw.ext, reply, self.unix_ms(context.now));
+        }
         if self.stopped_by_extension(context, &message, reply) {
             return Outcome::Replied;
         }
@@ -290,6 +297,9 @@ impl Engine {
             state.bind(connection, &self.config, context.now);
         }
         if meta != Some(Meta::Connect) {
+            if self.config.activity != Activity::Off {
+                state.active_at = context.now;
+            }
             state.heard(&self.config, context.now);
             self.arm(session, &mut state);
         }
@@ -304,6 +314,9 @@ impl Engine {
         now: Millis,
         out: &mut Vec<u8>,
     ) -> bool {
+        if self.config.timesync && !reply.ext.is_empty() {
+            timesync::complete(reply, now.since(reply.received));
+        }
         let dropped = self
             .extensions
             .load()
@@ -315,6 +328,12 @@ impl Engine {
         }
         out.push(if out.is_empty() { b'[' } else { b',' });
         reply.encode(&self.config, out);
+        if self.config.timestamp {
+            out.pop();
+            out.extend_from_slice(b",\"timestamp\":\"");
+            out.extend_from_slice(timestamp::text(self.unix_ms(now)).as_bytes());
+            out.extend_from_slice(b"\"}");
+        }
         true
     }
 }

@@ -100,7 +100,7 @@ impl Engine {
             };
             match self.process(context, raw, &mut reply).await {
                 Outcome::Parked { .. } => continue,
-                Outcome::Replied => {}
+                Outcome::Replied | Outcome::Inactive => {}
                 Outcome::Connected { generation } => peer.answer_connect(generation, &mut reply),
                 Outcome::Disconnected => peer.answer_hold(now),
                 Outcome::Handshaken(session, _) => {
@@ -174,6 +174,7 @@ impl WebSocketPeer {
                         .saturating_sub(count(events.len()))
                         .min(count(state.unsent()));
                     self.engine.counters.queue_bytes.add(-(bytes as i64));
+                    self.engine.note_sent(&mut state, events.len(), now);
                 } else {
                     self.events_first = 0;
                 }

@@ -113,6 +113,8 @@ pub(crate) struct State {
     /// HTTP requests in process: nothing wakes until the last ends.
     pub(crate) batch: u32,
     pub(crate) expire_at: Millis,
+    /// When the client was last active, where that is looked at.
+    pub(crate) active_at: Millis,
     /// The timer wheel's slot that holds this session; 0 for none.
     pub(crate) armed: u64,
     /// From the last connect's advice, for that connect only.
@@ -136,6 +138,7 @@ impl State {
             generation: 0,
             batch: 0,
             expire_at: NEVER,
+            active_at: Millis::default(),
             armed: 0,
             client_timeout_ms: None,
             client_interval_ms: None,

@@ -209,6 +209,14 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
 
         "extensions.ack", session.ack,
             "Whether clients that ask for it acknowledge what they receive (CometD's ack extension), so that nothing is lost or doubled with a connection.";
+        "extensions.timesync", session.timesync,
+            "Whether clients that ask for it learn the node's time (CometD's timesync extension).";
+        "extensions.timestamp", session.timestamp,
+            "Whether every reply and event carries the node's time as text (CometD's timestamp extension). Events are encoded twice.";
+        "extensions.activity", session.activity,
+            "Whose messages keep a session alive that would otherwise be disconnected as inactive (CometD's activity extension); connects never do.";
+        "extensions.maxInactivity", session.max_inactivity_ms, in 1..=DAY_MS,
+            "Milliseconds without activity after which the next connect ends the session.";
 
         "seti.trust_handshake_user", seti.trust_handshake_user,
             "Take the user of a session from the handshake's ext.halley.user. Anyone can claim any name: only for demonstrations and behind a proxy that sets it.";
