@@ -60,6 +60,9 @@ pub struct EngineConfig {
     pub duplicate_meta_connect_status: u16,
     /// Whether messages leave with connect replies only (`metaConnectDeliverOnly`).
     pub meta_connect_deliver_only: bool,
+    /// Whether what was queued while a session was made is delivered right after its handshake reply
+    /// (`allowMessageDeliveryDuringHandshake`), not with the client's next message.
+    pub allow_message_delivery_during_handshake: bool,
     /// Whether advice carries `maxInterval` (`handshakeReconnect`).
     pub handshake_reconnect: bool,
     /// Whether a new WebSocket connection must handshake instead of continuing a session (`ws.requireHandshakePerConnection`).
@@ -102,6 +105,7 @@ impl Default for EngineConfig {
             trust_client_session: false,
             duplicate_meta_connect_status: 500,
             meta_connect_deliver_only: false,
+            allow_message_delivery_during_handshake: false,
             handshake_reconnect: false,
             require_handshake_per_connection: false,
             ack: true,

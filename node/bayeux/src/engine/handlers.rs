@@ -71,6 +71,9 @@ impl Engine {
         if acknowledges {
             reply.set_ext_raw("ack", "true");
         }
+        if self.config.allow_message_delivery_during_handshake {
+            self.announce_greeting(context, &session, reply);
+        }
         reply.session_id = Some(*session.id());
         {
             let mut state = session.state.lock();
@@ -78,6 +81,26 @@ impl Engine {
             reply.advice = Some(state.full_advice(&self.config));
         }
         Outcome::Handshaken(session, cookie)
+    }
+
+    /// What was queued while the session was made goes with or after the handshake reply (reference 5.5).
+    fn announce_greeting(
+        &self,
+        context: Context<'_>,
+        session: &Arc<Session>,
+        reply: &mut Reply<'_>,
+    ) {
+        let mut state = session.state.lock();
+        reply.x_messages = state.queue.len();
+        if state.offer(reply).is_some() {
+            let batch = reply.x_messages;
+            reply.set_ext_raw("ack", format!("{{\"enabled\":true,\"batch\":{batch}}}"));
+        }
+        if let Origin::WebSocket { connection } = context.origin
+            && reply.x_messages > 0
+        {
+            state.bind(connection, &self.config, context.now);
+        }
     }
 
     /// Ends the session of a client that has been inactive for too long (reference 8.2). False if it has not been.

@@ -156,6 +156,7 @@ impl Engine {
         let (mut set_browser, mut connected) = (None, false);
         // What goes with the reply to a connect, where its client acknowledges.
         let mut offered = None;
+        let mut greeting = 0;
         // From the moment a connect is answered: whatever happens to this request, its session expires some time.
         let mut ticket = WriteTicket {
             engine: self.clone(),
@@ -185,6 +186,7 @@ impl Engine {
                 Outcome::Handshaken(session, cookie) => {
                     set_browser = cookie;
                     ticket.session = Some(session);
+                    greeting = reply.x_messages;
                 }
                 Outcome::Replied | Outcome::Disconnected => {}
             }
@@ -193,6 +195,9 @@ impl Engine {
         }
         let drained = || Some(self.drain(session.as_ref()?, connected, now));
         let events = offered.or_else(drained).unwrap_or_default();
+        if let Some(session) = ticket.session.as_ref().filter(|_| greeting > 0) {
+            self.greet(session, greeting, &mut replies);
+        }
         drop(batch);
         Ok(HttpOutcome::Reply(HttpReply {
             body: join(events.iter(), replies),
@@ -231,6 +236,21 @@ impl Engine {
         let events = state.events_of(reply);
         self.note_sent(&mut state, events.len(), now);
         Some(events)
+    }
+
+    /// Appends the messages that the handshake reply has announced.
+    fn greet(&self, session: &Session, messages: usize, replies: &mut Vec<u8>) {
+        let mut state = session.state.lock();
+        let before = state.queue_bytes;
+        let events = state.first_events(messages);
+        let taken = before - state.queue_bytes;
+        drop(state);
+        self.counters.queue_bytes.add(-(taken as i64));
+        for event in &events {
+            // An extension may have dropped the reply.
+            replies.push(if replies.is_empty() { b'[' } else { b',' });
+            replies.extend_from_slice(event.object_bytes());
+        }
     }
 
     /// What waits for a session that its own connect has ended, with the disconnect message.

@@ -35,6 +35,8 @@ pub struct WebSocketPeer {
     events_first: u32,
     /// The connect whose reply `replies` hold.
     generation: u32,
+    /// Events that the handshake reply has announced: they follow it, even where otherwise only connect replies deliver.
+    greeting: u32,
     /// `replies` hold a connect reply: where only those deliver, events may go now.
     connect_reply: bool,
     /// The last frame carried a handshake or connect reply, and the session's expiry waits for its end.
@@ -58,6 +60,7 @@ impl Engine {
             replies: Vec::new(),
             events_first: 0,
             generation: 0,
+            greeting: 0,
             connect_reply: false,
             unconfirmed: false,
             finished: false,
@@ -88,6 +91,7 @@ impl Engine {
                 .and_then(|id| self.session(&id))
                 .filter(|s| !s.is_local());
         }
+        let mut handshaken = false;
         for raw in &messages {
             let mut reply = Reply::default();
             let session = peer.session.clone();
@@ -107,14 +111,19 @@ impl Engine {
                     peer.leave_session(now);
                     peer.session = Some(session);
                     peer.connect_reply = true;
+                    peer.generation = 0;
+                    peer.greeting = count(reply.x_messages);
+                    handshaken = true;
                 }
             }
             self.encode_reply(peer.session.as_ref(), &mut reply, now, &mut peer.replies);
         }
         if let Some(session) = &peer.session {
             let state = session.state.lock();
-            // With acknowledgements each connect reply has said what goes before it.
-            if state.acks.is_none() {
+            if handshaken {
+                peer.events_first = 0;
+            } else if state.acks.is_none() {
+                // With acknowledgements each connect reply has said what goes before it.
                 peer.events_first = count(state.queue.len());
             }
         }
@@ -157,11 +166,20 @@ impl WebSocketPeer {
                     self.finished = true;
                     return Poll::Ready(Output::Close(code, text));
                 }
-                if !state.deliver_only || self.connect_reply || !state.is_live() {
+                let freely = !state.deliver_only || !state.is_live();
+                // What is acknowledged goes with its number or not at all, if an extension has dropped that reply.
+                let with_connect =
+                    self.connect_reply && (state.acks.is_none() || !self.replies.is_empty());
+                let allowed = if freely || with_connect {
+                    usize::MAX
+                } else {
+                    self.greeting as usize
+                };
+                if allowed > 0 {
                     let most = if self.replies.is_empty() {
-                        usize::MAX
+                        allowed
                     } else {
-                        self.events_first as usize
+                        allowed.min(self.events_first as usize)
                     };
                     let bytes = take_events(
                         &mut state,
@@ -175,6 +193,7 @@ impl WebSocketPeer {
                         .min(count(state.unsent()));
                     self.engine.counters.queue_bytes.add(-(bytes as i64));
                     self.engine.note_sent(&mut state, events.len(), now);
+                    self.greeting = self.greeting.saturating_sub(count(events.len()));
                 } else {
                     self.events_first = 0;
                 }
@@ -276,6 +295,7 @@ impl WebSocketPeer {
             self.events_first = count(waiting);
             self.generation = hold.generation;
             self.connect_reply = true;
+            self.greeting = 0;
         }
     }
 
@@ -283,6 +303,7 @@ impl WebSocketPeer {
     fn answer_connect(&mut self, generation: u32, reply: &mut Reply<'_>) {
         self.connect_reply = true;
         self.generation = generation;
+        self.greeting = 0;
         if let Some(session) = &self.session {
             let mut state = session.state.lock();
             if state.generation == generation

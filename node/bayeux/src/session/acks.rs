@@ -92,6 +92,17 @@ impl State {
         self.queue.clone()
     }
 
+    /// The first `most` messages: taken, or with the extension copied.
+    pub(crate) fn first_events(&mut self, most: usize) -> VecDeque<Arc<Publication>> {
+        if let Some(acks) = self.acks.as_deref_mut() {
+            acks.sent = most.min(self.queue.len());
+            return self.queue.iter().take(most).cloned().collect();
+        }
+        let events: VecDeque<_> = self.queue.drain(..most.min(self.queue.len())).collect();
+        self.queue_bytes -= events.iter().map(|event| event.len()).sum::<usize>();
+        events
+    }
+
     /// Ends acknowledging, with the session: what was sent is dropped.
     pub(super) fn stop_acknowledging(&mut self) {
         if let Some(acks) = self.acks.take() {

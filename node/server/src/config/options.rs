@@ -203,6 +203,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "HTTP status of a held connect that a newer one of the same session displaced.";
         "session.metaConnectDeliverOnly", session.meta_connect_deliver_only,
             "Whether events travel only with connect replies.";
+        "session.allowMessageDeliveryDuringHandshake", session.allow_message_delivery_during_handshake,
+            "Whether messages that are queued while a session is made follow its handshake reply, which then has x-messages.";
         "session.handshakeReconnect", session.handshake_reconnect, "Whether advice carries maxInterval.";
         "session.requireHandshakePerConnection", session.require_handshake_per_connection,
             "Whether a new WebSocket must handshake instead of continuing a session.";

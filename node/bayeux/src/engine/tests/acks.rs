@@ -303,3 +303,16 @@ fn the_end_of_the_session_sends_only_what_is_new() {
     assert_eq!(reply[1]["advice"], json!({"reconnect":"none"}));
     assert_eq!(engine.stats().queue_bytes, 0);
 }
+
+#[test]
+fn another_session_on_the_same_connection() {
+    let engine = engine();
+    let (mut ws, id) = ws(&engine);
+    ws.send(connect(&id, "1", json!(0)));
+    assert_eq!(ws.next(), Value::Null);
+    let id = handshake(|message| ws.ask(message));
+    assert_eq!(
+        ws.ask(connect(&id, "1", json!(0))),
+        json!([connected("1", 0)])
+    );
+}

@@ -2,6 +2,7 @@
 
 mod acks;
 mod extensions;
+mod greeting;
 mod http;
 mod limits;
 mod publish;
