@@ -1,3 +1,4 @@
+use crate::ChannelName;
 use thiserror::Error;
 
 /// Deepest nesting that may be configured.
@@ -67,6 +68,10 @@ pub struct EngineConfig {
     pub handshake_reconnect: bool,
     /// Whether a new WebSocket connection must handshake instead of continuing a session (`ws.requireHandshakePerConnection`).
     pub require_handshake_per_connection: bool,
+    /// Channels and patterns whose messages are lazy.
+    pub lazy_channels: Vec<ChannelName>,
+    /// How long a lazy message may wait (`maxLazyTimeout`); 0 makes none lazy.
+    pub max_lazy_timeout_ms: u64,
     /// Whether clients that ask for it acknowledge what they receive (the `ack` extension): nothing is lost or doubled when a connection is.
     pub ack: bool,
     /// Whether clients that ask for it learn the node's time (the `timesync` extension). Needs [`crate::Engine::set_wall_clock`].
@@ -108,6 +113,8 @@ impl Default for EngineConfig {
             allow_message_delivery_during_handshake: false,
             handshake_reconnect: false,
             require_handshake_per_connection: false,
+            lazy_channels: Vec::new(),
+            max_lazy_timeout_ms: 5000,
             ack: true,
             timesync: true,
             timestamp: false,
@@ -159,6 +166,11 @@ impl EngineConfig {
         check(
             time(self.multi_session_interval_ms),
             "multi_session_interval_ms",
+            "at most a month",
+        );
+        check(
+            time(self.max_lazy_timeout_ms),
+            "max_lazy_timeout_ms",
             "at most a month",
         );
         check(

@@ -14,6 +14,7 @@ const SIBLING_DEPTH_MAX: usize = 1024;
 pub struct Publication {
     channel: ChannelName,
     array: Bytes,
+    lazy: bool,
 }
 
 /// Not an event object.
@@ -44,7 +45,24 @@ impl Publication {
         Arc::new(Self {
             channel: channel.clone(),
             array: out.into(),
+            lazy: false,
         })
+    }
+
+    /// The same event, marked as lazy: it may wait for something that is not (reference 1.10). The mark is for this node only.
+    #[must_use]
+    pub fn into_lazy(self: Arc<Self>) -> Arc<Self> {
+        Arc::new(Self {
+            channel: self.channel.clone(),
+            array: self.array.clone(),
+            lazy: true,
+        })
+    }
+
+    /// Whether it is marked as lazy. Its channel may be lazy without that.
+    #[must_use]
+    pub fn is_lazy(&self) -> bool {
+        self.lazy
     }
 
     /// An event from an object that another node encoded (see [`Publication::object`]). Copies it once.
@@ -104,6 +122,7 @@ impl Publication {
         Arc::new(Self {
             channel: self.channel.clone(),
             array: out.into(),
+            lazy: self.lazy,
         })
     }
 
@@ -125,6 +144,7 @@ impl Publication {
         Arc::new(Self {
             channel,
             array: out.into(),
+            lazy: false,
         })
     }
 
@@ -133,6 +153,7 @@ impl Publication {
         Arc::new(Self {
             channel: ChannelName::parse("/meta/disconnect").expect("a constant, valid name"),
             array: Bytes::from_static(b"[{\"channel\":\"/meta/disconnect\",\"successful\":true}]"),
+            lazy: false,
         })
     }
 

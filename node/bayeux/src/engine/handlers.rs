@@ -381,7 +381,7 @@ impl Engine {
             return reply.refuse(refusal::MESSAGE_DELETED);
         }
         reply.succeed();
-        self.fan_out(&publication, Some(session), true);
+        self.fan_out(&publication, Some(session), true, context.now);
     }
 
     pub(super) async fn call_service(

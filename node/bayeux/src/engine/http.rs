@@ -112,7 +112,7 @@ impl Drop for Batch<'_> {
             let mut state = self.session.state.lock();
             state.batch -= 1;
             self.engine.abandon(&mut state);
-            if state.batch == 0 && state.has_unsent() {
+            if state.batch == 0 && state.urgent {
                 state.wake_writer()
             } else {
                 None

@@ -167,7 +167,8 @@ impl Engine {
                 return;
             }
             state.armed = 0;
-            let waker = self.release_due(&mut state, now);
+            let lazy = state.end_laziness(now);
+            let waker = self.release_due(&mut state, now).or(lazy);
             let expired = state.is_live() && state.expire_at <= now;
             if !expired {
                 let deadline = state.deadline();

@@ -3,6 +3,7 @@
 mod fan_out;
 mod handlers;
 mod http;
+mod lazy;
 mod lifecycle;
 mod local_session;
 mod pipeline;
@@ -23,6 +24,7 @@ use crate::{
 };
 use ahash::RandomState;
 use arc_swap::ArcSwap;
+use lazy::LazyChannels;
 use lifecycle::Sweeps;
 use parking_lot::Mutex;
 use pipeline::MetaChannels;
@@ -57,6 +59,9 @@ pub struct Engine {
     extensions: Hooks<dyn Extension>,
     /// Whether any extension wants to see each delivery.
     sees_deliveries: AtomicBool,
+    lazy_channels: ArcSwap<LazyChannels>,
+    /// Whether there is any.
+    any_lazy: AtomicBool,
     services: ArcSwap<HashMap<ChannelName, Arc<dyn Service>, RandomState>>,
     taps: Mutex<HashMap<u64, TapEntry, RandomState>>,
     /// Sessions whose queue overflowed: ended already, taken out of the maps by the next tick, so that a publish never recurses.
@@ -86,6 +91,8 @@ impl Engine {
             channels_per_session: u32::try_from(config.max_channels_per_session)
                 .unwrap_or(u32::MAX),
         };
+        let lazy = config.lazy_channels.iter();
+        let lazy_channels: LazyChannels = lazy.map(|name| (name.clone(), None)).collect();
         Arc::new(Self {
             config,
             policy,
@@ -103,6 +110,8 @@ impl Engine {
             subscription_listeners: ArcSwap::default(),
             extensions: ArcSwap::default(),
             sees_deliveries: AtomicBool::new(false),
+            any_lazy: AtomicBool::new(!lazy_channels.is_empty()),
+            lazy_channels: ArcSwap::from_pointee(lazy_channels),
             services: ArcSwap::default(),
             taps: Mutex::default(),
             overflowed: Mutex::default(),

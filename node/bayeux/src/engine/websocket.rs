@@ -166,7 +166,8 @@ impl WebSocketPeer {
                     self.finished = true;
                     return Poll::Ready(Output::Close(code, text));
                 }
-                let freely = !state.deliver_only || !state.is_live();
+                let freely = (!state.deliver_only || !state.is_live())
+                    && (state.urgent || !self.replies.is_empty());
                 // What is acknowledged goes with its number or not at all, if an extension has dropped that reply.
                 let with_connect =
                     self.connect_reply && (state.acks.is_none() || !self.replies.is_empty());
@@ -401,6 +402,7 @@ fn take_events(state: &mut State, most: usize, bytes_max: usize, events: &mut Ev
             events.push(next.clone());
         }
         acks.sent += events.len();
+        state.settle();
         return 0;
     }
     while events.len() < most
@@ -411,6 +413,7 @@ fn take_events(state: &mut State, most: usize, bytes_max: usize, events: &mut Ev
         events.extend(state.queue.pop_front());
     }
     state.queue_bytes -= bytes;
+    state.settle();
     state.give_back_slots();
     bytes
 }

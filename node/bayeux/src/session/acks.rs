@@ -30,11 +30,6 @@ impl Acks {
 }
 
 impl State {
-    /// Whether messages wait that no reply or frame has taken along.
-    pub(crate) fn has_unsent(&self) -> bool {
-        self.unsent() > 0
-    }
-
     /// How many messages wait that no reply or frame has taken along.
     pub(crate) fn unsent(&self) -> usize {
         self.queue.len() - self.acks.as_ref().map_or(0, |acks| acks.sent)
@@ -59,9 +54,12 @@ impl State {
         };
         acks.sent = 0;
         let Some(count) = acks.distance(number as i64) else {
+            self.urgent |= !self.queue.is_empty();
             return 0;
         };
         acks.confirmed += count;
+        // What has been sent and is not confirmed goes again at once; what is lazy and has not been sent still waits.
+        self.urgent |= acks.offered > acks.confirmed;
         let bytes = self
             .queue
             .drain(..count as usize)
@@ -69,6 +67,7 @@ impl State {
             .sum();
         self.queue_bytes -= bytes;
         self.give_back_slots();
+        self.settle();
         bytes
     }
 
@@ -89,6 +88,7 @@ impl State {
         if let Some(acks) = self.acks.as_deref_mut() {
             acks.sent = self.queue.len();
         }
+        self.settle();
         self.queue.clone()
     }
 
@@ -96,10 +96,12 @@ impl State {
     pub(crate) fn first_events(&mut self, most: usize) -> VecDeque<Arc<Publication>> {
         if let Some(acks) = self.acks.as_deref_mut() {
             acks.sent = most.min(self.queue.len());
+            self.settle();
             return self.queue.iter().take(most).cloned().collect();
         }
         let events: VecDeque<_> = self.queue.drain(..most.min(self.queue.len())).collect();
         self.queue_bytes -= events.iter().map(|event| event.len()).sum::<usize>();
+        self.settle();
         events
     }
 

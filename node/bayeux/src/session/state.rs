@@ -98,6 +98,10 @@ impl Wakers {
 pub(crate) struct State {
     pub(crate) queue: VecDeque<Arc<Publication>>,
     pub(crate) queue_bytes: usize,
+    /// Something waits that is not lazy, or has waited for long enough. Set when it comes, cleared when nothing waits any more.
+    pub(crate) urgent: bool,
+    /// When the lazy messages that wait become urgent.
+    pub(crate) lazy_at: Millis,
     pub(crate) phase: Phase,
     /// The transport of the last message.
     pub(crate) transport: Transport,
@@ -128,6 +132,8 @@ impl State {
         Self {
             queue: VecDeque::new(),
             queue_bytes: 0,
+            urgent: false,
+            lazy_at: NEVER,
             phase: Phase::Handshaken,
             transport,
             advised: Some(transport),
@@ -193,23 +199,72 @@ impl State {
         publication: &Arc<Publication>,
         limits: QueueLimits,
     ) -> (Enqueued, Wakers) {
-        if !self.is_live() {
-            return (Enqueued::Refused, Wakers::default());
+        if let Some(refused) = self.push(publication, limits) {
+            return refused;
         }
-        let bytes = self.queue_bytes + publication.len();
-        if self.queue.len() >= limits.messages || (bytes > limits.bytes && !self.queue.is_empty()) {
-            let dropped_bytes = self.queue_bytes;
-            let wakers = self.end(EndReason::QueueOverflow);
-            return (Enqueued::Overflow { dropped_bytes }, wakers);
-        }
-        self.queue.push_back(publication.clone());
-        self.queue_bytes = bytes;
+        self.urgent = true;
         let waker = if self.batch == 0 {
             self.wake_writer()
         } else {
             None
         };
         (Enqueued::Queued, Wakers(waker, None))
+    }
+
+    /// Queues without waking anybody; `until` then is the latest that it waits.
+    pub(crate) fn enqueue_lazy(
+        &mut self,
+        publication: &Arc<Publication>,
+        limits: QueueLimits,
+        until: Millis,
+    ) -> (Enqueued, Wakers) {
+        if let Some(refused) = self.push(publication, limits) {
+            return refused;
+        }
+        self.lazy_at = self.lazy_at.min(until);
+        (Enqueued::Queued, Wakers::default())
+    }
+
+    /// The end of the queue, or why there is no place.
+    fn push(
+        &mut self,
+        publication: &Arc<Publication>,
+        limits: QueueLimits,
+    ) -> Option<(Enqueued, Wakers)> {
+        if !self.is_live() {
+            return Some((Enqueued::Refused, Wakers::default()));
+        }
+        let bytes = self.queue_bytes + publication.len();
+        if self.queue.len() >= limits.messages || (bytes > limits.bytes && !self.queue.is_empty()) {
+            let dropped_bytes = self.queue_bytes;
+            let wakers = self.end(EndReason::QueueOverflow);
+            return Some((Enqueued::Overflow { dropped_bytes }, wakers));
+        }
+        self.queue.push_back(publication.clone());
+        self.queue_bytes = bytes;
+        None
+    }
+
+    /// The lazy messages that wait have waited for long enough, if they have by `now`.
+    pub(crate) fn end_laziness(&mut self, now: Millis) -> Option<Waker> {
+        if self.lazy_at > now {
+            return None;
+        }
+        self.lazy_at = NEVER;
+        self.urgent = true;
+        if self.batch == 0 {
+            self.wake_writer()
+        } else {
+            None
+        }
+    }
+
+    /// Messages have been taken along: if none waits any more, nothing is urgent, and no timer runs.
+    pub(crate) fn settle(&mut self) {
+        if self.unsent() == 0 {
+            self.urgent = false;
+            self.lazy_at = NEVER;
+        }
     }
 
     /// Lets what waits go out now: the waiting WebSocket writer, or else the held connect. At most one wake until it waits again.
@@ -246,6 +301,8 @@ impl State {
             self.queue = VecDeque::new();
             self.queue_bytes = 0;
         }
+        self.urgent = !self.queue.is_empty();
+        self.lazy_at = NEVER;
         let held = self.release_hold();
         let bound = match &mut self.binding {
             Binding::WebSocket(_, waker) => waker.take(),
@@ -257,7 +314,9 @@ impl State {
     /// Takes all that waits.
     pub(crate) fn take_queue(&mut self) -> VecDeque<Arc<Publication>> {
         self.queue_bytes = 0;
-        std::mem::take(&mut self.queue)
+        let events = std::mem::take(&mut self.queue);
+        self.settle();
+        events
     }
 
     /// An idle session gives back what a burst has cost.
@@ -286,6 +345,8 @@ impl State {
     /// The next instant at which time alone changes something.
     pub(crate) fn deadline(&self) -> Millis {
         let hold = self.hold.as_ref().filter(|hold| !hold.released);
-        hold.map_or(NEVER, |hold| hold.deadline).min(self.expire_at)
+        hold.map_or(NEVER, |hold| hold.deadline)
+            .min(self.expire_at)
+            .min(self.lazy_at)
     }
 }

@@ -205,6 +205,10 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Whether events travel only with connect replies.";
         "session.allowMessageDeliveryDuringHandshake", session.allow_message_delivery_during_handshake,
             "Whether messages that are queued while a session is made follow its handshake reply, which then has x-messages.";
+        "session.lazyChannels", session.lazy_channels,
+            "Channels and patterns whose messages may wait, so that more leaves together.";
+        "session.maxLazyTimeout", session.max_lazy_timeout_ms, in 0..=DAY_MS,
+            "Milliseconds that such a message waits for one that may not; 0: none waits.";
         "session.handshakeReconnect", session.handshake_reconnect, "Whether advice carries maxInterval.";
         "session.requireHandshakePerConnection", session.require_handshake_per_connection,
             "Whether a new WebSocket must handshake instead of continuing a session.";

@@ -173,7 +173,7 @@ fn lies_drop_nothing_that_was_not_offered() {
     publish(&engine, 2);
     for (n, lie) in [
         json!(-1),
-        json!(2),
+        json!(3),
         json!(1e300),
         json!(-9e18),
         json!(i64::MAX),
@@ -182,13 +182,10 @@ fn lies_drop_nothing_that_was_not_offered() {
     .enumerate()
     {
         ws.send(connect(&id, &format!("l{n}"), lie));
-        let reply = ws.next();
         assert_eq!(
-            reply,
+            ws.next(),
             json!([told(1), told(2), connected(&format!("l{n}"), 2)])
         );
-        // So that 2 is a lie each time.
-        session(&engine, &id).state.lock().acks = Some(Box::default());
     }
     ws.send(connect(&id, "t", json!(0)));
     assert_eq!(ws.next()[2]["ext"], json!({"ack":2}));

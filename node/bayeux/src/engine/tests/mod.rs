@@ -4,6 +4,7 @@ mod acks;
 mod extensions;
 mod greeting;
 mod http;
+mod lazy;
 mod limits;
 mod publish;
 mod races;
