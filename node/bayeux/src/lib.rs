@@ -13,6 +13,7 @@
 //! else is nested.
 
 mod advice;
+mod authorizer;
 mod binary;
 mod browsers;
 mod channel_name;
@@ -37,6 +38,7 @@ mod wheel;
 pub mod z85;
 
 pub use advice::{Advice, Reconnect};
+pub use authorizer::{Authorization, Authorizer, AuthorizerId, Operation};
 pub use binary::BinaryData;
 pub use channel_name::{
     CHANNEL_NAME_BYTES_MAX, CHANNEL_SEGMENTS_MAX, ChannelKind, ChannelName, InvalidChannel,
@@ -53,7 +55,10 @@ pub use listener::{Service, ServiceReply, SessionListener, SubscriptionListener,
 pub use message::Message;
 pub use policy::{BoxFuture, Decision, DefaultPolicy, HandshakeVerdict, SecurityPolicy, Verdict};
 pub use publication::{InvalidPublication, Publication};
-pub use refusal::{DENIED_BY_SECURITY_POLICY, FrameError, FrameRefusal, HttpError, LIMIT_REACHED};
+pub use refusal::{
+    DENIED_BY_NOT_GRANTING, DENIED_BY_SECURITY_POLICY, FrameError, FrameRefusal, HttpError,
+    LIMIT_REACHED,
+};
 pub use reply::Reply;
 pub use session::{EndReason, LocalReceiver, Session, Transport};
 pub use stats::EngineStats;

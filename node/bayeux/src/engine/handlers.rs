@@ -8,7 +8,8 @@ use crate::session::{BrowserSlots, ClientAdvice, ConnectOutcome, ConnectRequest,
 use crate::tree::Subscriber;
 use crate::{
     Activity, Advice, ChannelKind, ChannelName, DENIED_BY_SECURITY_POLICY, EndReason, Flow,
-    HandshakeVerdict, LIMIT_REACHED, Millis, Publication, Reconnect, ServiceReply, Verdict,
+    HandshakeVerdict, LIMIT_REACHED, Millis, Operation, Publication, Reconnect, ServiceReply,
+    Verdict,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -227,18 +228,16 @@ impl Engine {
             return Err(denied(what, DENIED_BY_SECURITY_POLICY));
         }
         if !meta
-            && !self.tree.contains(channel)
+            && !self.channel_exists(channel)
             && let Verdict::Deny(reason) = self
-                .policy
-                .can_create(session, channel, message)
+                .authorise(Operation::Create, session, channel, message)
                 .resolve()
                 .await
         {
             return Err(denied(Denied::Create, &reason));
         }
         if let Verdict::Deny(reason) = self
-            .policy
-            .can_subscribe(session, channel, message)
+            .authorise(Operation::Subscribe, session, channel, message)
             .resolve()
             .await
         {
@@ -294,7 +293,9 @@ impl Engine {
                 ChannelKind::Meta if self.meta.find(channel.as_str()).is_some() => {
                     return reply.refuse(refusal::UNSUBSCRIBE_FAILED);
                 }
-                _ if !self.tree.contains(channel) => return reply.refuse(refusal::CHANNEL_MISSING),
+                _ if !self.channel_exists(channel) => {
+                    return reply.refuse(refusal::CHANNEL_MISSING);
+                }
                 _ => self.unsubscribe_session(session, channel),
             }
         }
@@ -328,16 +329,14 @@ impl Engine {
         }
         if !exists
             && let Verdict::Deny(reason) = self
-                .policy
-                .can_create(session, channel, message)
+                .authorise(Operation::Create, session, channel, message)
                 .resolve()
                 .await
         {
             return Err(denied(Denied::ChannelCreate, &reason));
         }
         match self
-            .policy
-            .can_publish(session, channel, message)
+            .authorise(Operation::Publish, session, channel, message)
             .resolve()
             .await
         {
@@ -356,7 +355,7 @@ impl Engine {
         reply: &mut Reply<'_>,
     ) {
         let channel = message.channel();
-        let exists = self.tree.contains(channel);
+        let exists = self.channel_exists(channel);
         if let Err(error) = self.authorise_publish(session, message, exists).await {
             return reply.refuse(error);
         }
@@ -403,10 +402,8 @@ impl Engine {
             }
             found
         };
-        if let Err(error) = self
-            .authorise_publish(session, message, service.is_some())
-            .await
-        {
+        let exists = service.is_some() || self.channel_exists(message.channel());
+        if let Err(error) = self.authorise_publish(session, message, exists).await {
             return reply.refuse(error);
         }
         reply.succeed();

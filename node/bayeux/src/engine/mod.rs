@@ -1,5 +1,6 @@
 //! The engine: joins sessions, channels, hooks and time. Each file holds one step of a message's way.
 
+mod authorizers;
 mod fan_out;
 mod handlers;
 mod http;
@@ -24,6 +25,7 @@ use crate::{
 };
 use ahash::RandomState;
 use arc_swap::ArcSwap;
+use authorizers::Authorizers;
 use lazy::LazyChannels;
 use lifecycle::Sweeps;
 use parking_lot::Mutex;
@@ -48,7 +50,7 @@ pub struct Engine {
     counters: Counters,
     meta: MetaChannels,
     server_disconnect: Arc<Publication>,
-    /// Keys of sessions, taps and connections.
+    /// Keys of sessions, taps, connections and authorizers.
     next_key: AtomicU64,
     /// Milliseconds from 1970 to instant zero.
     epoch_unix_ms: AtomicU64,
@@ -59,6 +61,7 @@ pub struct Engine {
     extensions: Hooks<dyn Extension>,
     /// Whether any extension wants to see each delivery.
     sees_deliveries: AtomicBool,
+    authorizers: ArcSwap<Authorizers>,
     lazy_channels: ArcSwap<LazyChannels>,
     /// Whether there is any.
     any_lazy: AtomicBool,
@@ -110,6 +113,7 @@ impl Engine {
             subscription_listeners: ArcSwap::default(),
             extensions: ArcSwap::default(),
             sees_deliveries: AtomicBool::new(false),
+            authorizers: ArcSwap::default(),
             any_lazy: AtomicBool::new(!lazy_channels.is_empty()),
             lazy_channels: ArcSwap::from_pointee(lazy_channels),
             services: ArcSwap::default(),

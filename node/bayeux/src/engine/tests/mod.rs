@@ -1,6 +1,7 @@
 //! Conformance tests, named after the sections of the reference they come from. Time is an argument: nothing sleeps.
 
 mod acks;
+mod authorizers;
 mod extensions;
 mod greeting;
 mod http;
