@@ -25,6 +25,9 @@ pub struct EngineConfig {
     pub interval_ms: u64,
     /// Grace after a connect reply before the session expires (`maxInterval`).
     pub max_interval_ms: u64,
+    /// Longest time from a client's last message to the end of its processing: a connect whose reply is neither due nor written by then
+    /// ends the session (`maxProcessing`). 0 is unlimited; otherwise more than `timeout_ms`.
+    pub max_processing_ms: u64,
     /// Upper bound of the `timeout` and `interval` that a client may ask for in a connect.
     pub max_client_advice_ms: u64,
     /// Most messages waiting for one session (`maxQueue`). One more ends the session with `EndReason::QueueOverflow`.
@@ -92,6 +95,7 @@ impl Default for EngineConfig {
             timeout_ms: 30_000,
             interval_ms: 0,
             max_interval_ms: 10_000,
+            max_processing_ms: 0,
             max_client_advice_ms: 3_600_000,
             max_queue: 1000,
             max_queue_bytes: 1 << 20,
@@ -167,6 +171,12 @@ impl EngineConfig {
             time(self.multi_session_interval_ms),
             "multi_session_interval_ms",
             "at most a month",
+        );
+        check(
+            self.max_processing_ms == 0
+                || (self.max_processing_ms > self.timeout_ms && time(self.max_processing_ms)),
+            "max_processing_ms",
+            "0, or more than timeout_ms and at most a month",
         );
         check(
             time(self.max_lazy_timeout_ms),

@@ -79,6 +79,8 @@ impl Engine {
         {
             let mut state = session.state.lock();
             state.active_at = context.now;
+            state.begin_processing(&self.config, context.now);
+            self.arm(&session, &mut state);
             reply.advice = Some(state.full_advice(&self.config));
         }
         Outcome::Handshaken(session, cookie)

@@ -169,7 +169,7 @@ impl Engine {
             state.armed = 0;
             let lazy = state.end_laziness(now);
             let waker = self.release_due(&mut state, now).or(lazy);
-            let expired = state.is_live() && state.expire_at <= now;
+            let expired = state.is_live() && state.end_at() <= now;
             if !expired {
                 let deadline = state.deadline();
                 self.wheel.arm(&session, &mut state.armed, deadline);

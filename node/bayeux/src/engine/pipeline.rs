@@ -293,6 +293,9 @@ impl Engine {
         if !state.is_live() {
             return None;
         }
+        if !session.is_local() {
+            state.begin_processing(&self.config, context.now);
+        }
         if let Origin::WebSocket { connection } = context.origin {
             state.bind(connection, &self.config, context.now);
         }

@@ -117,6 +117,8 @@ pub(crate) struct State {
     /// HTTP requests in process: nothing wakes until the last ends.
     pub(crate) batch: u32,
     pub(crate) expire_at: Millis,
+    /// When the processing of what the client sent last must have ended: counts while it cannot expire.
+    pub(crate) process_until: Millis,
     /// When the client was last active, where that is looked at.
     pub(crate) active_at: Millis,
     /// The timer wheel's slot that holds this session; 0 for none.
@@ -144,6 +146,7 @@ impl State {
             generation: 0,
             batch: 0,
             expire_at: NEVER,
+            process_until: NEVER,
             active_at: Millis::default(),
             armed: 0,
             client_timeout_ms: None,
@@ -296,6 +299,7 @@ impl State {
     pub(crate) fn end(&mut self, reason: EndReason) -> Wakers {
         self.phase = Phase::Ended(reason);
         self.expire_at = NEVER;
+        self.process_until = NEVER;
         self.stop_acknowledging();
         if !reason.keeps_queue() {
             self.queue = VecDeque::new();
@@ -342,11 +346,27 @@ impl State {
         }
     }
 
+    /// A message arrived, and its processing begins.
+    pub(crate) fn begin_processing(&mut self, config: &EngineConfig, now: Millis) {
+        if config.max_processing_ms > 0 {
+            self.process_until = now.after(config.max_processing_ms);
+        }
+    }
+
+    /// When the session ends by itself if nothing happens.
+    pub(crate) fn end_at(&self) -> Millis {
+        if self.expire_at == NEVER {
+            self.process_until
+        } else {
+            self.expire_at
+        }
+    }
+
     /// The next instant at which time alone changes something.
     pub(crate) fn deadline(&self) -> Millis {
         let hold = self.hold.as_ref().filter(|hold| !hold.released);
         hold.map_or(NEVER, |hold| hold.deadline)
-            .min(self.expire_at)
+            .min(self.end_at())
             .min(self.lazy_at)
     }
 }

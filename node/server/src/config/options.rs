@@ -173,6 +173,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Milliseconds a client is advised to wait between two connects.";
         "session.maxInterval", session.max_interval_ms, in 0..=DAY_MS,
             "Milliseconds of grace after a connect reply before the session expires.";
+        "session.maxProcessing", session.max_processing_ms, in 0..=DAY_MS,
+            "Milliseconds from the last message of a client until its connect must be answered and the answer written, or its session ends; more than timeout. 0: unlimited.";
         "session.maxClientAdvice", session.max_client_advice_ms, in 0..=DAY_MS,
             "Most milliseconds of timeout or interval that a client may ask for in a connect.";
         "session.maxQueue", session.max_queue, in 1..=1_000_000,

@@ -7,6 +7,7 @@ mod greeting;
 mod http;
 mod lazy;
 mod limits;
+mod processing;
 mod publish;
 mod races;
 mod refusals;
