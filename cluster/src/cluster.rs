@@ -171,8 +171,10 @@ impl Cluster {
             .add_subscription_listener(Arc::new(listener_of_interest));
         shared.interest.begin(&shared.engine);
         shared.status.lock().listening = true;
+        shared.beat_from_now();
         let actor = Actor::new(net.clone(), shared.clone());
         shared.tasks.spawn(actor.run(events));
+        self.spawn(runtime::heart(shared.clone()));
         self.spawn(runtime::accept(listener, shared.clone()));
         self.spawn(discovery::run_seeds(net.clone(), shared.clone()));
         if let Some(group) = shared.config.multicast.clone() {

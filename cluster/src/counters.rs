@@ -27,6 +27,8 @@ pub struct Counters {
     pub links_reset_queue_full: Counter,
     /// Publications that waited for a sibling when its link ended. The sibling has left and, if it could, joined again.
     pub publications_dropped: Counter,
+    /// Publications that were not sent to a sibling because they are longer than a link carries.
+    pub publications_too_large: Counter,
     /// Publications that siblings sent here.
     pub publications_received: Counter,
     /// Publications of siblings that could not be read, or whose channel does not travel.

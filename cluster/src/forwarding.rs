@@ -194,8 +194,19 @@ impl SiblingInterest {
     }
 
     /// The sibling has joined: from now on it gets what it wants.
-    pub(crate) fn begin(&mut self, engine: &Engine, queue: Arc<LinkQueue>) {
-        let tap = engine.add_tap(Arc::new(SiblingTap { queue }));
+    pub(crate) fn begin(
+        &mut self,
+        engine: &Engine,
+        queue: Arc<LinkQueue>,
+        counters: Arc<Counters>,
+        frame_bytes: usize,
+    ) {
+        let tap = SiblingTap {
+            queue,
+            counters,
+            frame_bytes,
+        };
+        let tap = engine.add_tap(Arc::new(tap));
         for channel in &self.wants {
             engine.tap_subscribe(tap, channel);
         }
@@ -214,11 +225,16 @@ impl SiblingInterest {
 #[derive(Debug)]
 struct SiblingTap {
     queue: Arc<LinkQueue>,
+    counters: Arc<Counters>,
+    frame_bytes: usize,
 }
 
 impl Tap for SiblingTap {
     fn publication(&self, publication: &Arc<Publication>) {
-        if is_forwarded(publication.channel().as_str()) {
+        if publication.len() > self.frame_bytes {
+            // It would end the link, at every attempt, and take the others with it.
+            self.counters.publications_too_large.add(1);
+        } else if is_forwarded(publication.channel().as_str()) {
             // A full queue has marked itself, and its writer resets the link: siblings see it, nothing is silent.
             let _ = self.queue.push_message(publication);
         }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use halley_bayeux::{EndReason, Json, LocalSession, Publication, UserId};
 use halley_cluster::seti::Seti;
-use halley_cluster::{StateChannel, TokioNet};
 use support::{Inbox, Node, channel, config, eventually};
 
 struct Host {
@@ -19,19 +18,8 @@ struct Host {
 impl Host {
     async fn start(name: &str, seeds: &[&Host]) -> Self {
         let seeds: Vec<_> = seeds.iter().map(|host| host.node.address()).collect();
-        let node = Node::prepare(config(name, &seeds));
-        let sender = Arc::new(node.cluster.clone());
-        let seti = Seti::new(
-            node.engine.clone(),
-            sender,
-            node.clock,
-            Seti::default_limits(),
-        );
-        node.cluster
-            .register(StateChannel::SETI, Arc::new(seti.clone()));
-        node.cluster
-            .register(StateChannel::SETI_MESSAGES, seti.message_handler());
-        node.cluster.open(TokioNet).await.unwrap();
+        let node = Node::start(config(name, &seeds)).await;
+        let seti = node.cluster.seti().clone();
         Self { node, seti }
     }
 

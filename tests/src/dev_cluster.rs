@@ -17,7 +17,7 @@ use crate::ports::free_address;
 /// How long the command may take to print a line that is waited for.
 const LINE: Duration = Duration::from_secs(40);
 
-/// A running `halley dev`. Dropped, it is killed, and its nodes end with it.
+/// A running `halley dev`. Dropped, it is killed, its nodes end with it, and its files are removed.
 #[derive(Debug)]
 pub struct DevCluster {
     child: Child,
@@ -166,6 +166,15 @@ impl DevCluster {
                 .await
                 .context("halley dev does not end")??,
         )
+    }
+}
+
+impl Drop for DevCluster {
+    fn drop(&mut self) {
+        // A command that is killed leaves its files behind, for whoever wants to know why.
+        if !self.folder.as_os_str().is_empty() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
     }
 }
 

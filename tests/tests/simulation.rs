@@ -12,13 +12,13 @@ fn variable(name: &str) -> Option<u64> {
         .map(|text| text.parse().expect("a number"))
 }
 
-#[test]
-fn the_cluster_heals_and_nothing_is_doubled_or_out_of_order() {
+/// Runs as many seeds as the environment says, and prints what is needed to repeat a failure.
+fn try_seeds(test: &str, runs: u64, settings: Settings) {
     let pinned = variable("HALLEY_SIM_SEED");
-    let runs = variable("HALLEY_SIM_RUNS").unwrap_or(if pinned.is_some() { 1 } else { 20 });
+    let runs = variable("HALLEY_SIM_RUNS").unwrap_or(if pinned.is_some() { 1 } else { runs });
     let first = pinned.unwrap_or(1);
     for seed in first..first + runs {
-        let report = run(seed, Settings::default());
+        let report = run(seed, settings);
         if let Some(problem) = report.problem {
             let quiet = |line: &String| !line.contains("Delivered") && !line.contains("Published");
             for line in report.trace.iter().map(ToString::to_string).filter(quiet) {
@@ -26,10 +26,25 @@ fn the_cluster_heals_and_nothing_is_doubled_or_out_of_order() {
             }
             panic!(
                 "seed {seed}: {problem}\nrepeat with: HALLEY_SIM_SEED={seed} cargo test -p halley-tests \
-                 --test simulation the_cluster_heals"
+                 --test simulation {test}"
             );
         }
     }
+}
+
+#[test]
+fn three_nodes_heal_and_nothing_is_doubled_or_out_of_order() {
+    try_seeds("three_nodes", 8, Settings::default());
+}
+
+#[test]
+fn five_nodes_heal_and_nothing_is_doubled_or_out_of_order() {
+    let settings = Settings {
+        nodes: 5,
+        faulty: Duration::from_secs(90),
+        ..Settings::default()
+    };
+    try_seeds("five_nodes", 2, settings);
 }
 
 #[test]

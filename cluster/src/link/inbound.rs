@@ -5,13 +5,16 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::LinkEnd;
 use crate::StateChannel;
-use crate::wire::{Frame, Interest};
+use crate::wire::{Frame, Interest, PONG_BUSY};
+
+/// How many detection times a node may be busy with what a sibling has sent before the link is given up.
+const BUSY_DETECTIONS_MAX: u32 = 10;
 
 /// What a sibling says.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub(crate) struct Inbound<S> {
     /// Greatest state message that is put together.
     state_bytes_max: usize,
     next_sequence: u64,
+    /// When the sibling was last told that this node lives.
+    spoken: Instant,
     /// The parts of a state message that is not complete.
     partial: Option<(StateChannel, BytesMut)>,
 }
@@ -51,6 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
             detection,
             state_bytes_max,
             next_sequence: 0,
+            spoken: Instant::now(),
             partial: None,
         }
     }
@@ -58,6 +64,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
     /// The next thing that the sibling says. The link has ended when this fails.
     pub(crate) async fn next(&mut self) -> Result<InboundEvent, LinkEnd> {
         let mut heard = Instant::now();
+        if heard >= self.spoken + self.detection / 2 {
+            // There is so much to do that the sibling's next ping is far behind.
+            self.pong(PONG_BUSY).await?;
+        }
         loop {
             let frame = self.frame(heard).await?;
             heard = Instant::now();
@@ -82,6 +92,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
                 _ => return Err(LinkEnd::Protocol("a frame that does not belong here")),
             }
         }
+    }
+
+    /// Waits until this node is ready for more. Meanwhile nothing is read, pings neither, so the sibling is told from
+    /// time to time that this node lives. Not for ever: a node that is stuck shall be given up.
+    pub(crate) async fn busy<T>(&mut self, work: impl Future<Output = T>) -> Result<T, LinkEnd> {
+        let mut work = std::pin::pin!(work);
+        for _ in 0..4 * BUSY_DETECTIONS_MAX {
+            match timeout_at(self.spoken + self.detection / 4, work.as_mut()).await {
+                Ok(done) => return Ok(done),
+                Err(_) => self.pong(PONG_BUSY).await?,
+            }
+        }
+        Err(LinkEnd::Silent(self.detection * BUSY_DETECTIONS_MAX))
     }
 
     async fn frame(&mut self, heard: Instant) -> Result<Frame, LinkEnd> {
@@ -110,6 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
 
     async fn pong(&mut self, clock: u64) -> Result<(), LinkEnd> {
         let pong = Message::Binary(Frame::Pong(clock).encode(self.version));
+        self.spoken = Instant::now();
         match timeout(self.detection, self.ws.send(pong)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(LinkEnd::Io(error.to_string())),

@@ -60,8 +60,6 @@ pub(crate) struct Actor<N> {
     readers: BTreeMap<NodeName, CancellationToken>,
     handlers: BTreeMap<StateChannel, Arc<dyn StateHandler>>,
     listeners: Vec<Arc<dyn MembershipListener>>,
-    /// When this task ran last: a long gap means that the process was suspended.
-    ran: Duration,
     ticked: Duration,
     state_tick: Duration,
     leaving: Option<(Instant, oneshot::Sender<()>)>,
@@ -100,7 +98,6 @@ impl<N: Net> Actor<N> {
             readers: BTreeMap::new(),
             handlers: BTreeMap::new(),
             listeners: Vec::new(),
-            ran: now,
             ticked: Duration::ZERO,
             state_tick: now,
             leaving: None,
@@ -124,12 +121,14 @@ impl<N: Net> Actor<N> {
                 event = events.recv() => event,
             };
             let now = shared.clock.elapsed();
-            if now.saturating_sub(self.ran) > shared.config.detection {
+            if shared.take_suspended() {
                 self.start_over(now);
             }
-            self.ran = now;
             self.take_registrations();
             if let Some(event) = event {
+                // Taking the event may have woken the reader that waited for room, on this very thread. It goes first:
+                // it must be able to say that the node lives while the handlers are at work.
+                tokio::task::yield_now().await;
                 self.handle(event, now);
             }
             self.announce();
@@ -464,7 +463,10 @@ impl<N: Net> Actor<N> {
         );
         self.joined.insert(inbound, member.clone());
         if let Some(link) = self.ins.get_mut(&inbound) {
-            link.interest.begin(&self.shared.engine, queue);
+            let counters = self.shared.counters.clone();
+            let frame_bytes = self.shared.config.limits.frame_bytes;
+            link.interest
+                .begin(&self.shared.engine, queue, counters, frame_bytes);
         }
         for handler in self.handlers.values() {
             handler.joined(&member);
@@ -520,8 +522,7 @@ impl<N: Net> Actor<N> {
 
     /// The process was suspended for so long that the siblings have given it up. It must not go on with what it knew.
     fn start_over(&mut self, now: Duration) {
-        let gap = now.saturating_sub(self.ran);
-        tracing::warn!(?gap, "the process was suspended: the node starts over");
+        tracing::warn!("the process was suspended: the node starts over");
         self.shared.counters.suspensions.add(1);
         let incarnation = Incarnation(self.shared.random.next_u64());
         self.membership.restart(incarnation, now);

@@ -18,4 +18,4 @@ pub(crate) use actor::Actor;
 pub use shared::Status;
 pub(crate) use shared::{Event, Registrations, Shared};
 pub(crate) use state_links::StateLinks;
-pub(crate) use tasks::accept;
+pub(crate) use tasks::{accept, heart};

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use halley_bayeux::Engine;
@@ -135,6 +136,10 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     pub(crate) state_budget: Arc<Semaphore>,
     pub(super) next_link: AtomicU64,
+    /// When the heart beat last, in milliseconds of the clock. Written by the heart.
+    pub(super) beat_ms: AtomicU64,
+    /// The heart has missed beats for longer than the detection time. Taken by the actor.
+    pub(super) suspended: AtomicBool,
     /// For failed attempts to prove or to check the secret.
     pub(super) dial_brake: LogBrake,
 }
@@ -182,6 +187,8 @@ impl Shared {
             tasks: TaskTracker::new(),
             state_budget: Arc::new(Semaphore::new(STATE_BUDGET_BYTES)),
             next_link: AtomicU64::new(1),
+            beat_ms: AtomicU64::new(clock.now().0),
+            suspended: AtomicBool::new(false),
             dial_brake: LogBrake::default(),
         };
         (shared, receiver)
@@ -194,6 +201,30 @@ impl Shared {
     /// Hands an event to the actor. It waits when the actor is behind, and does nothing when the actor has ended.
     pub(crate) async fn event(&self, event: Event) {
         let _ = self.events.send(event).await;
+    }
+
+    /// Notes that the process runs. Long gaps between two calls say that it did not.
+    pub(crate) fn beat(&self) {
+        let now = self.clock.now();
+        let before = self.beat_ms.swap(now.0, Ordering::Relaxed);
+        let gap = Duration::from_millis(now.0.saturating_sub(before));
+        if gap > self.config.detection {
+            self.suspended.store(true, Ordering::Relaxed);
+            self.wake.notify_one();
+        }
+    }
+
+    /// The time before the node joined does not count.
+    pub(crate) fn beat_from_now(&self) {
+        self.beat_ms.store(self.clock.now().0, Ordering::Relaxed);
+    }
+
+    /// Whether the process has been suspended for so long that the siblings have given it up. Says so once.
+    ///
+    /// It is judged by the heart, which does nothing else: a handler that takes long stops the actor, not the process.
+    pub(super) fn take_suspended(&self) -> bool {
+        self.beat();
+        self.suspended.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn new_link(&self) -> LinkId {

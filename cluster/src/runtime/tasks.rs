@@ -170,6 +170,15 @@ fn warn(brake: &LogBrake, shared: &Shared, address: SocketAddr, problem: &str) {
     }
 }
 
+/// Beats as long as the process runs.
+pub(crate) async fn heart(shared: Arc<Shared>) {
+    let interval = shared.config.detection / 8;
+    loop {
+        shared.beat();
+        sleep(interval).await;
+    }
+}
+
 /// Lets a dialler prove itself and, if it is admitted, reads from it until the link ends.
 async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
@@ -262,13 +271,20 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
                 forwarding::deliver(&items, &shared.engine, now, &shared.counters);
                 continue;
             }
-            Ok(InboundEvent::State(channel, body)) => state(link, channel, body, shared).await,
+            Ok(InboundEvent::State(channel, body)) => {
+                match inbound.busy(state(link, channel, body, shared)).await {
+                    Ok(event) => event,
+                    Err(end) => return end,
+                }
+            }
             Ok(InboundEvent::Interest(interest)) => Event::Interest(link, interest),
             Ok(InboundEvent::Known(addresses)) => Event::Known(link, addresses),
             Ok(InboundEvent::Leaving) => Event::SiblingLeaves(link),
             Err(end) => return end,
         };
-        shared.event(event).await;
+        if let Err(end) = inbound.busy(shared.event(event)).await {
+            return end;
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `Proof` | dialler | `Welcome`, `Refused`, or a close | the handshake times out |
 //! | `Welcome`, `Refused` | acceptor | – | the handshake times out |
 //! | `Ping` | dialler | `Pong` | the link ends after the detection time |
+//! | `Pong` | acceptor, also unasked while it is busy | – | the link ends after the detection time |
 //! | `Interest` | dialler | – | cannot be: the link is ordered; a lost link starts with a snapshot |
 //! | `Known` | dialler | – | repeated |
 //! | `State` | dialler | – | the link ends, and both sides start over |
@@ -39,6 +40,8 @@ pub(crate) const VERSION_MIN: u8 = 1;
 pub(crate) const VERSION_MAX: u8 = 1;
 /// The version byte of frames that precede the choice of a version.
 const VERSION_UNDECIDED: u8 = 0;
+/// The pong of an acceptor that was not asked: it is too busy to read, but it lives.
+pub(crate) const PONG_BUSY: u64 = u64::MAX;
 /// Greatest frame before the sibling has proved that it knows the secret.
 pub(crate) const HANDSHAKE_FRAME_BYTES_MAX: usize = 4096;
 /// Longest client address that a node may announce; it must fit into a handshake frame.

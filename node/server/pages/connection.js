@@ -70,22 +70,9 @@ export class Connection extends EventTarget {
         return this.#current?.url ?? this.#home;
     }
 
-    /**
-     * Goes to the given node, keeping the present session until the new one stands. Over long-polling the present session
-     * ends first: cookies know no ports, so of two nodes on one host the one that was asked last decides the browser's cookie.
-     */
-    async moveTo(url) {
-        const old = this.#current;
-        if (old?.transport !== "long-polling" || reachable(url) === old.url) {
-            this.#attempt(url, true);
-            return;
-        }
-        this.#current = null;
-        this.#say("connecting");
-        await old.leave();
-        if (!this.#stopped && !this.#current && !this.#next) {
-            this.#attempt(url);
-        }
+    /** Goes to the given node, keeping the present session until the new one stands. */
+    moveTo(url) {
+        this.#attempt(url, true);
     }
 
     /** Uses "websocket" or "long-polling" from now on. */

@@ -14,8 +14,8 @@ use std::time::Duration;
 use halley_bayeux::{Engine, Millis, Publication, UserId};
 use halley_cluster::seti::{PresenceListener, Seti};
 use halley_cluster::{
-    Cluster, ClusterConfig, InvalidNodeName, InvalidSecret, Member, MulticastConfig, NodeName,
-    Observed, RandomSource, StateChannel, TokioNet,
+    Cluster, ClusterConfig, Counters, InvalidNodeName, InvalidSecret, Member, MulticastConfig,
+    NodeName, Observed, RandomSource, StateChannel, TokioNet,
 };
 use halley_replication::{CreateError, Objects, OortObject};
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::{Config, Discovery};
-use crate::metrics::{ClusterFigures, LinkFigures};
+use crate::metrics::LinkFigures;
 use crate::readiness::{Readiness, Unready};
 use crate::services::{
     Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes,
@@ -131,20 +131,11 @@ impl ClusterParts {
             clock.cluster(),
             RandomSource::system(),
         )?;
-        let sender = Arc::new(cluster.clone());
-        let seti = Seti::new(
-            Arc::clone(engine),
-            sender.clone(),
-            clock.cluster(),
-            Seti::default_limits(),
-        );
-        let objects = Objects::new(sender, clock.cluster());
-        cluster.register(StateChannel::SETI, Arc::new(seti.clone()));
-        cluster.register(StateChannel::SETI_MESSAGES, seti.message_handler());
+        let objects = Objects::new(cluster.state_sender(), clock.cluster());
         cluster.register(StateChannel::OBJECTS, Arc::new(objects.clone()));
         let nodes = OortObject::new(&objects, NODES_OBJECT, NodeLoad::default())?;
         Ok(Self {
-            directory: Arc::new(SetiDirectory(seti)),
+            directory: Arc::new(SetiDirectory(cluster.seti().clone())),
             nodes: Arc::new(OortNodes(nodes)),
             cluster: Some(cluster),
         })
@@ -206,22 +197,15 @@ impl ClusterParts {
             sibling: link.sibling.as_str().to_owned(),
             up: link.up,
             queue_bytes: link.queue_bytes,
+            publications_sent: link.publications_sent,
+            rtt: link.rtt,
         });
         figures.collect()
     }
 
-    pub(crate) fn figures(&self) -> ClusterFigures {
-        let Some(cluster) = &self.cluster else {
-            return ClusterFigures::default();
-        };
-        let counters = cluster.counters();
-        ClusterFigures {
-            links_reset: counters.links_reset_queue_full.get(),
-            publications_dropped: counters.publications_dropped.get(),
-            publications_received: counters.publications_received.get(),
-            nodes_refused: counters.nodes_refused.get(),
-            suspensions: counters.suspensions.get(),
-        }
+    /// What the cluster layer has counted; `None` when the node runs alone.
+    pub(crate) fn counters(&self) -> Option<Arc<Counters>> {
+        self.cluster.as_ref().map(Cluster::counters)
     }
 
     /// Brings readiness in line with the state of the cluster layer.

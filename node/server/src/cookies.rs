@@ -5,21 +5,18 @@
 use http::HeaderMap;
 use http::header::COOKIE;
 
-/// Name of the cookie that ties the sessions of one browser together.
-pub(crate) const BROWSER: &str = "BAYEUX_BROWSER";
-
 /// Longest value that is taken from a client; a longer one counts as absent.
 const VALUE_BYTES_MAX: usize = 128;
 
-/// The value of the browser cookie, if the request carries a usable one.
-pub(crate) fn browser(headers: &HeaderMap) -> Option<&str> {
+/// The value of the browser cookie `cookie`, if the request carries a usable one.
+pub(crate) fn browser<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
     headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|header| header.to_str().ok())
         .flat_map(|header| header.split(';'))
         .filter_map(|pair| pair.split_once('='))
-        .find(|(name, _)| name.trim() == BROWSER)
+        .find(|(name, _)| name.trim() == cookie)
         .map(|(_, value)| unquoted(value.trim()))
         .filter(|value| !value.is_empty() && value.len() <= VALUE_BYTES_MAX)
 }
@@ -32,8 +29,8 @@ fn unquoted(value: &str) -> &str {
 }
 
 /// The `Set-Cookie` value for a new browser id.
-pub(crate) fn set_browser(id: &str) -> String {
-    format!("{BROWSER}={id}; Path=/; HttpOnly; SameSite=Lax")
+pub(crate) fn set_browser(cookie: &str, id: &str) -> String {
+    format!("{cookie}={id}; Path=/; HttpOnly; SameSite=Lax")
 }
 
 #[cfg(test)]
@@ -45,7 +42,7 @@ mod tests {
         for line in lines {
             headers.append(COOKIE, line.parse().expect("a header value"));
         }
-        browser(&headers).map(str::to_owned)
+        browser(&headers, "BAYEUX_BROWSER").map(str::to_owned)
     }
 
     #[test]

@@ -4,11 +4,15 @@
 //! message.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use halley_bayeux::{Engine, EngineStats};
+use halley_cluster::Counters;
 use parking_lot::Mutex;
 use prometheus::{
-    Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder as _, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// State of the link to one sibling, as the metrics show it.
@@ -20,6 +24,10 @@ pub struct LinkFigures {
     pub up: bool,
     /// Bytes that wait for it.
     pub queue_bytes: u64,
+    /// Publications written to the present link, or to the last one.
+    pub publications_sent: u64,
+    /// The last measured round trip.
+    pub rtt: Option<Duration>,
 }
 
 /// The metrics of one node.
@@ -36,11 +44,10 @@ pub struct Metrics {
     handshakes: IntCounter,
     queue_overflows: IntCounter,
     sessions_expired: IntCounter,
-    links_reset: IntCounter,
-    publications_dropped: IntCounter,
-    publications_received: IntCounter,
-    nodes_refused: IntCounter,
-    suspensions: IntCounter,
+    /// In the order of [`CLUSTER_COUNTERS`].
+    cluster: Vec<IntCounter>,
+    link_sent: IntGaugeVec,
+    link_rtt: GaugeVec,
     link_up: IntGaugeVec,
     link_queue_bytes: IntGaugeVec,
     /// Open sockets on the client listener.
@@ -76,24 +83,76 @@ pub struct NodeFigures {
     pub ready: bool,
     /// The links to siblings.
     pub links: Vec<LinkFigures>,
-    /// What the cluster layer has counted.
-    pub cluster: ClusterFigures,
+    /// What the cluster layer has counted; `None` when the node runs alone.
+    pub cluster: Option<Arc<Counters>>,
 }
 
-/// What the cluster layer has counted since the start.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ClusterFigures {
-    /// Links reset because their queue was full.
-    pub links_reset: u64,
-    /// Publications that were not sent to a sibling because its link was reset.
-    pub publications_dropped: u64,
-    /// Publications received from siblings.
-    pub publications_received: u64,
-    /// Nodes that were not let in.
-    pub nodes_refused: u64,
-    /// Times the process had been suspended and started over.
-    pub suspensions: u64,
-}
+/// A counter of the cluster layer: its name here, its meaning, and where it is kept.
+type ClusterCounter = (&'static str, &'static str, fn(&Counters) -> u64);
+
+/// What the cluster layer counts.
+const CLUSTER_COUNTERS: [ClusterCounter; 12] = [
+    (
+        "halley_links_reset_total",
+        "Links to siblings reset because their queue was full.",
+        |c| c.links_reset_queue_full.get(),
+    ),
+    (
+        "halley_link_publications_dropped_total",
+        "Publications that waited for a sibling when its link ended.",
+        |c| c.publications_dropped.get(),
+    ),
+    (
+        "halley_link_publications_too_large_total",
+        "Publications not sent to a sibling because they are longer than a link carries.",
+        |c| c.publications_too_large.get(),
+    ),
+    (
+        "halley_link_publications_received_total",
+        "Publications received from siblings.",
+        |c| c.publications_received.get(),
+    ),
+    (
+        "halley_link_publications_invalid_total",
+        "Publications of siblings that could not be read or may not travel.",
+        |c| c.publications_invalid.get(),
+    ),
+    (
+        "halley_mesh_handshakes_failed_total",
+        "Connections on the mesh port that did not prove that they know the secret.",
+        |c| c.handshakes_failed.get(),
+    ),
+    (
+        "halley_mesh_connections_over_limit_total",
+        "Connections on the mesh port turned away because too many others had not proven themselves yet.",
+        |c| c.connections_over_limit.get(),
+    ),
+    (
+        "halley_mesh_connections_not_allowed_total",
+        "Connections on the mesh port from addresses outside mesh.allow.",
+        |c| c.connections_not_allowed.get(),
+    ),
+    (
+        "halley_mesh_datagrams_ignored_total",
+        "Datagrams that were no announcement of this cluster, or came too fast.",
+        |c| c.datagrams_ignored.get(),
+    ),
+    (
+        "halley_nodes_refused_total",
+        "Nodes that knew the secret and were not let into the cluster all the same.",
+        |c| c.nodes_refused.get(),
+    ),
+    (
+        "halley_state_unhandled_total",
+        "State messages of siblings for which this node has no use.",
+        |c| c.state_unhandled.get(),
+    ),
+    (
+        "halley_suspensions_total",
+        "Times the process had been suspended and started over.",
+        |c| c.suspensions.get(),
+    ),
+];
 
 impl Metrics {
     /// Registers everything.
@@ -165,26 +224,24 @@ impl Metrics {
                 "halley_sessions_expired_total",
                 "Sessions ended because of silence.",
             )?,
-            links_reset: counter(
-                "halley_links_reset_total",
-                "Links to siblings reset because their queue was full.",
+            cluster: CLUSTER_COUNTERS
+                .iter()
+                .map(|(name, help, _)| counter(name, help))
+                .collect::<Result<_, _>>()?,
+            link_sent: gauges(
+                "halley_link_publications_sent",
+                "Publications written to the present link to the sibling, or to the last one.",
+                "sibling",
             )?,
-            publications_dropped: counter(
-                "halley_link_publications_dropped_total",
-                "Publications not sent to a sibling because its queue was full.",
-            )?,
-            publications_received: counter(
-                "halley_link_publications_received_total",
-                "Publications received from siblings.",
-            )?,
-            nodes_refused: counter(
-                "halley_nodes_refused_total",
-                "Nodes that were not let into the cluster.",
-            )?,
-            suspensions: counter(
-                "halley_suspensions_total",
-                "Times the process had been suspended and started over.",
-            )?,
+            link_rtt: {
+                let opts = Opts::new(
+                    "halley_link_rtt_seconds",
+                    "The last measured round trip to the sibling.",
+                );
+                let rtt = GaugeVec::new(opts, &["sibling"])?;
+                registry.register(Box::new(rtt.clone()))?;
+                rtt
+            },
             link_up: gauges(
                 "halley_link_up",
                 "1 when frames can be sent to the sibling.",
@@ -249,20 +306,16 @@ impl Metrics {
         raise(&self.handshakes, stats.handshakes);
         raise(&self.queue_overflows, stats.queue_overflows);
         raise(&self.sessions_expired, stats.expired);
-        raise(&self.links_reset, figures.cluster.links_reset);
-        raise(
-            &self.publications_dropped,
-            figures.cluster.publications_dropped,
-        );
-        raise(
-            &self.publications_received,
-            figures.cluster.publications_received,
-        );
-        raise(&self.nodes_refused, figures.cluster.nodes_refused);
-        raise(&self.suspensions, figures.cluster.suspensions);
+        if let Some(counters) = &figures.cluster {
+            for (counter, (_, _, read)) in self.cluster.iter().zip(CLUSTER_COUNTERS) {
+                raise(counter, read(counters));
+            }
+        }
         // Siblings that are gone leave the text too.
         self.link_up.reset();
         self.link_queue_bytes.reset();
+        self.link_sent.reset();
+        self.link_rtt.reset();
         for link in &figures.links {
             self.link_up
                 .with_label_values(&[&link.sibling])
@@ -270,6 +323,14 @@ impl Metrics {
             self.link_queue_bytes
                 .with_label_values(&[&link.sibling])
                 .set(signed(link.queue_bytes));
+            self.link_sent
+                .with_label_values(&[&link.sibling])
+                .set(signed(link.publications_sent));
+            if let Some(rtt) = link.rtt {
+                self.link_rtt
+                    .with_label_values(&[&link.sibling])
+                    .set(rtt.as_secs_f64());
+            }
         }
     }
 }

@@ -93,7 +93,7 @@ impl Shared {
             members: self.cluster.member_count(),
             ready: self.readiness.is_ready(),
             links: self.cluster.links(),
-            cluster: self.cluster.figures(),
+            cluster: self.cluster.counters(),
         }
     }
 

@@ -20,6 +20,20 @@ async fn the_handshake_sets_the_browser_cookie_once() {
     assert_eq!(again.header("set-cookie"), None);
 }
 
+/// Cookies know no ports: nodes at one host name must be able to keep their cookies apart.
+#[tokio::test]
+async fn the_browser_cookie_has_the_configured_name() {
+    let node = node("[session]\nbrowserCookieName = \"BAYEUX_BROWSER_n1\"").await;
+    let mut client = Poller::new(node.client_address()).await;
+    let answer = client.handshake().await;
+    let set = answer.header("set-cookie").expect("a cookie").to_owned();
+    assert!(set.starts_with("BAYEUX_BROWSER_n1="), "{set}");
+    let own = client.cookie.clone().expect("a cookie");
+    client.cookie = Some(format!("BAYEUX_BROWSER_n2=other; {own}"));
+    let replies = client.exchange(json!({ "channel": "/a", "data": 1 })).await;
+    assert_eq!(last(&replies)["successful"], true);
+}
+
 #[tokio::test]
 async fn cookies_are_read_tolerantly() {
     let node = node("").await;

@@ -71,7 +71,7 @@ pub fn run(seed: u64, settings: Settings) -> Report {
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
         .simulation_duration(Duration::from_secs(100_000))
-        .tick_duration(Duration::from_millis(1))
+        .tick_duration(Duration::from_millis(2))
         .min_message_latency(Duration::from_micros(200))
         .max_message_latency(Duration::from_millis(20))
         .tcp_capacity(4096)

@@ -35,6 +35,8 @@ pub(crate) struct Endpoint {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) origins: Origins,
     pub(crate) path: String,
+    /// Name of the cookie that ties the sessions of one browser together.
+    pub(crate) browser_cookie: String,
     pub(crate) message_bytes_max: usize,
     /// No frame to a client is larger: what may wait for a session and the replies to one of its frames, or one
     /// publication from a sibling. The engine bounds what waits; this bound is never met.
@@ -63,6 +65,7 @@ impl Endpoint {
             metrics,
             origins: Origins::new(&config.client.allowed_origins),
             path: config.client.path.clone(),
+            browser_cookie: config.client.browser_cookie_name.clone(),
             message_bytes_max: config.session.max_message_bytes,
             write_bytes_max: SIBLING_FRAME_BYTES_MAX
                 + config.session.max_queue_bytes

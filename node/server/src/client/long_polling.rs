@@ -57,7 +57,7 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Body is not UTF-8");
     };
     let request = HttpRequest {
-        browser: cookies::browser(&parts.headers),
+        browser: cookies::browser(&parts.headers, &endpoint.browser_cookie),
         http2: false,
     };
     match endpoint
@@ -97,7 +97,8 @@ fn replied(endpoint: &Endpoint, reply: HttpReply) -> Response {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(id) = reply.set_browser
-        && let Ok(cookie) = HeaderValue::from_str(&cookies::set_browser(&id))
+        && let Ok(cookie) =
+            HeaderValue::from_str(&cookies::set_browser(&endpoint.browser_cookie, &id))
     {
         headers.insert(SET_COOKIE, cookie);
     }

@@ -104,6 +104,14 @@ fn client(config: &Config, problems: &mut Vec<Problem>) {
             format!("{path:?} is not a path such as \"/cometd\""),
         ));
     }
+    let cookie = &config.client.browser_cookie_name;
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if cookie.is_empty() || cookie.len() > 64 || !cookie.bytes().all(token) {
+        problems.push(Problem::new(
+            "session.browserCookieName",
+            format!("{cookie:?} is not a cookie name of 1 to 64 letters, digits, `-`, `_` and `.`"),
+        ));
+    }
     if let Some(url) = &config.client.url {
         let valid = url.parse::<http::Uri>().is_ok_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()

@@ -195,6 +195,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Milliseconds between two looks for channels that nobody uses; they go after three.";
         "session.broadcastToPublisher", session.broadcast_to_publisher,
             "Whether a publisher that is subscribed gets its own messages.";
+        "session.browserCookieName", client.browser_cookie_name,
+            "Name of the cookie that ties the sessions of one browser together over HTTP. Cookies know no ports: nodes that browsers reach at one host name and different ports need different names.";
         "session.maxSessionsPerBrowser", session.max_sessions_per_browser, in -1..=1_000_000,
             "Connects of one browser that are held at one time over HTTP; -1: unlimited, 0: none is held.";
         "session.multiSessionInterval", session.multi_session_interval_ms, in 0..=DAY_MS,

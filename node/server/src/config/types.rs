@@ -73,6 +73,8 @@ pub struct ClientConfig {
     pub idle_timeout_ms: u64,
     /// A write that makes no progress for this long ends the connection.
     pub write_timeout_ms: u64,
+    /// Name of the cookie that ties the sessions of one browser together over HTTP.
+    pub browser_cookie_name: String,
     /// Answer `/` with the demonstration page.
     pub demo: bool,
 }
@@ -90,6 +92,7 @@ impl Default for ClientConfig {
             max_header_bytes: 16_384,
             idle_timeout_ms: 300_000,
             write_timeout_ms: 30_000,
+            browser_cookie_name: "BAYEUX_BROWSER".into(),
             demo: false,
         }
     }

@@ -139,6 +139,10 @@ siblings = [{siblings}]
 [admin]
 listen = "{admin}"
 
+[session]
+# All nodes are one host to a browser, and cookies know no ports.
+browserCookieName = "BAYEUX_BROWSER_{name}"
+
 [seti]
 trust_handshake_user = true
 direct = true
