@@ -81,12 +81,11 @@ const orders = {
         const client = new Client();
         clients.set(order.client, client);
         const {cometd} = client;
-        if (order.transport !== "websocket") {
-            cometd.unregisterTransport("websocket");
-        } else {
-            cometd.unregisterTransport("long-polling");
+        for (const transport of cometd.getTransportTypes()) {
+            if (transport !== order.transport) {
+                cometd.unregisterTransport(transport);
+            }
         }
-        cometd.unregisterTransport("callback-polling");
         if (order.ack) {
             cometd.registerExtension("ack", new AckExtension());
         }

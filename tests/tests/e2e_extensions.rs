@@ -87,3 +87,42 @@ async fn acknowledged_websocket_cut_in_mid_flow() -> anyhow::Result<()> {
 async fn acknowledged_long_polling_cut_in_mid_flow() -> anyhow::Result<()> {
     cut_in_mid_flow("long-polling").await
 }
+
+/// Reference section 2: script tags instead of requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn callback_polling() -> anyhow::Result<()> {
+    let _turn = turn().await;
+    let cluster = ClusterOfProcesses::start(1).await?;
+    let browser = Agent::browser()?;
+    browser
+        .connect("script", &cluster.url(0), "callback-polling", None)
+        .await?;
+    browser.subscribe("script", "/flood").await?;
+    let answer = browser
+        .publish("script", "/flood", json!({"line": "a\u{2028}b"}))
+        .await?;
+    ensure!(answer["successful"] == true, "{answer}");
+    browser
+        .message("script", "/flood", json!({"line": "a\u{2028}b"}))
+        .await?;
+    let order = json!({"client": "script", "channel": "/flood", "count": 200, "window": 20, "batch": 10, "publisher": "p"});
+    let answer = browser.order("flood", order).await?;
+    ensure!(answer == json!({"answered": 200, "refused": 0}), "{answer}");
+    browser
+        .order("tally_until", json!({"client": "script", "channel": "/flood", "publisher": "p", "count": 200, "ms": 20_000}))
+        .await?;
+    let tally = browser
+        .order(
+            "tally",
+            json!({"client": "script", "channel": "/flood", "publisher": "p", "count": 200}),
+        )
+        .await?;
+    ensure!(
+        tally == json!({"count": 200, "lost": [], "twice": 0, "disorder": 0}),
+        "{tally}"
+    );
+    browser
+        .order("disconnect", json!({"client": "script"}))
+        .await?;
+    Ok(())
+}

@@ -20,6 +20,8 @@ pub struct HttpRequest<'a> {
     pub browser: Option<&'a str>,
     /// Whether the request came over HTTP/2, which has its own limit of held connects.
     pub http2: bool,
+    /// Whether the request came by a script tag (`callback-polling`, reference section 2): then events leave with connect replies only.
+    pub callback: bool,
 }
 
 /// What becomes of a request.
@@ -143,6 +145,7 @@ impl Engine {
             origin: Origin::Http {
                 browser: request.browser,
                 http2: request.http2,
+                callback: request.callback,
                 alone,
             },
             session: session.as_ref(),
@@ -193,7 +196,7 @@ impl Engine {
             let replied_for = ticket.session.as_ref().or(session.as_ref());
             self.encode_reply(replied_for, &mut reply, now, &mut replies);
         }
-        let drained = || Some(self.drain(session.as_ref()?, connected, now));
+        let drained = || Some(self.drain(session.as_ref()?, connected, request.callback, now));
         let events = offered.or_else(drained).unwrap_or_default();
         if let Some(session) = ticket.session.as_ref().filter(|_| greeting > 0) {
             self.greet(session, greeting, &mut replies);
@@ -267,9 +270,15 @@ impl Engine {
     }
 
     /// Takes what waits for a session whose request is answered now (reference 1.6).
-    fn drain(&self, session: &Session, connected: bool, now: Millis) -> VecDeque<Arc<Publication>> {
+    fn drain(
+        &self,
+        session: &Session,
+        connected: bool,
+        callback: bool,
+        now: Millis,
+    ) -> VecDeque<Arc<Publication>> {
         let mut state = session.state.lock();
-        if state.deliver_only && !connected && state.is_live() {
+        if (state.deliver_only || callback) && !connected && state.is_live() {
             return VecDeque::new();
         }
         let events = state.queue.len();

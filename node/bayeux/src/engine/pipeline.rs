@@ -56,6 +56,7 @@ pub(super) enum Origin<'a> {
     Http {
         browser: Option<&'a str>,
         http2: bool,
+        callback: bool,
         /// The only message of its request.
         alone: bool,
     },
@@ -66,6 +67,7 @@ impl Origin<'_> {
     pub(super) const fn transport(&self) -> Transport {
         match self {
             Self::WebSocket { .. } => Transport::WebSocket,
+            Self::Http { callback: true, .. } => Transport::CallbackPolling,
             Self::Http { .. } => Transport::LongPolling,
             Self::Local => Transport::Local,
         }

@@ -33,6 +33,8 @@ pub enum Transport {
     WebSocket,
     /// HTTP requests, one of them usually held.
     LongPolling,
+    /// HTTP requests by script tags (JSONP): events travel with connect replies only.
+    CallbackPolling,
     /// Code inside the node.
     Local,
 }
@@ -44,6 +46,7 @@ impl Transport {
         match self {
             Self::WebSocket => "websocket",
             Self::LongPolling => "long-polling",
+            Self::CallbackPolling => "callback-polling",
             Self::Local => "local",
         }
     }

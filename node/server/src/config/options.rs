@@ -135,6 +135,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "A WebSocket on which nothing arrives for this long is closed with 1001, but never while a connect is held; 0: never.";
         "client.write_timeout_ms", client.write_timeout_ms, in 100..=DAY_MS,
             "A client that takes nothing for this long while something waits to be written is cut off.";
+        "client.callback_polling", client.callback_polling,
+            "Offer callback-polling (JSONP), for browsers that can do neither WebSocket nor cross-origin requests.";
         "client.demo", client.demo, "Answer / on the client address with the demonstration page.";
 
         "mesh.listen", mesh.listen,

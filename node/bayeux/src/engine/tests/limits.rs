@@ -225,7 +225,7 @@ async fn a_request_dropped_while_a_policy_thinks_leaves_nothing_behind() {
     let cookie = reply.set_browser.unwrap();
     let request = HttpRequest {
         browser: Some(&cookie),
-        http2: false,
+        ..HttpRequest::default()
     };
     let id = serde_json::from_slice::<Value>(&reply.body).unwrap()[0]["clientId"].clone();
     let body = json!([{"channel":"/meta/connect","clientId":id},{"channel":"/x","clientId":id}])

@@ -171,6 +171,7 @@ pub(super) struct Browser {
     pub(super) engine: Arc<Engine>,
     pub(super) cookie: Option<String>,
     pub(super) http2: bool,
+    pub(super) callback: bool,
     pub(super) now: Millis,
 }
 
@@ -180,6 +181,7 @@ impl Browser {
             engine: engine.clone(),
             cookie: None,
             http2: false,
+            callback: false,
             now: START,
         }
     }
@@ -200,6 +202,7 @@ impl Browser {
         let request = HttpRequest {
             browser: self.cookie.as_deref(),
             http2: self.http2,
+            callback: self.callback,
         };
         now_or_never(self.engine.http_request(request, body, self.now))
     }
