@@ -95,8 +95,12 @@ impl Engine {
     ) {
         let mut state = session.state.lock();
         reply.x_messages = state.queue.len();
-        if state.offer(reply).is_some() {
-            let batch = reply.x_messages;
+        let bytes_max = match context.origin {
+            Origin::WebSocket { .. } => self.config.max_frame_bytes,
+            Origin::Http { .. } | Origin::Local => usize::MAX,
+        };
+        if let Some(batch) = state.offer(reply, bytes_max) {
+            reply.x_messages = batch;
             reply.set_ext_raw("ack", format!("{{\"enabled\":true,\"batch\":{batch}}}"));
         }
         if let Origin::WebSocket { connection } = context.origin

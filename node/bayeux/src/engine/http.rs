@@ -242,7 +242,7 @@ impl Engine {
     }
 
     /// Appends the messages that the handshake reply has announced.
-    fn greet(&self, session: &Session, messages: usize, replies: &mut Vec<u8>) {
+    pub(super) fn greet(&self, session: &Session, messages: usize, replies: &mut Vec<u8>) {
         let mut state = session.state.lock();
         let before = state.queue_bytes;
         let events = state.first_events(messages);

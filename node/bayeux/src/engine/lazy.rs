@@ -6,7 +6,6 @@ use crate::{ChannelName, Millis, Publication};
 use ahash::RandomState;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The lazy channels, with a timeout of their own if they have one.
 pub(super) type LazyChannels = HashMap<ChannelName, Option<u64>, RandomState>;
@@ -32,16 +31,14 @@ impl Engine {
             };
             channels
         });
-        self.any_lazy
-            .store(!self.lazy_channels.load().is_empty(), Ordering::Relaxed);
     }
 
     /// Until when the publication may wait; `None` when it is not lazy. Once per publish.
     pub(super) fn lazy_until(&self, publication: &Publication, now: Millis) -> Option<Millis> {
-        if !publication.is_lazy() && !self.any_lazy.load(Ordering::Relaxed) {
+        let channels = self.lazy_channels.load();
+        if !publication.is_lazy() && channels.is_empty() {
             return None;
         }
-        let channels = self.lazy_channels.load();
         let mut lazy = publication.is_lazy();
         publication
             .channel()

@@ -63,8 +63,6 @@ pub struct Engine {
     sees_deliveries: AtomicBool,
     authorizers: ArcSwap<Authorizers>,
     lazy_channels: ArcSwap<LazyChannels>,
-    /// Whether there is any.
-    any_lazy: AtomicBool,
     services: ArcSwap<HashMap<ChannelName, Arc<dyn Service>, RandomState>>,
     taps: Mutex<HashMap<u64, TapEntry, RandomState>>,
     /// Sessions whose queue overflowed: ended already, taken out of the maps by the next tick, so that a publish never recurses.
@@ -114,7 +112,6 @@ impl Engine {
             extensions: ArcSwap::default(),
             sees_deliveries: AtomicBool::new(false),
             authorizers: ArcSwap::default(),
-            any_lazy: AtomicBool::new(!lazy_channels.is_empty()),
             lazy_channels: ArcSwap::from_pointee(lazy_channels),
             services: ArcSwap::default(),
             taps: Mutex::default(),

@@ -2,7 +2,7 @@ use super::Engine;
 use super::pipeline::{Context, Origin, Outcome};
 use crate::refusal::FrameError;
 use crate::reply::Reply;
-use crate::session::{Binding, Hold, HoldPlace, NEVER, Phase, Session, State};
+use crate::session::{Binding, Hold, HoldPlace, NEVER, Phase, Session, State, fits};
 use crate::{Millis, Publication};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -112,11 +112,18 @@ impl Engine {
                     peer.session = Some(session);
                     peer.connect_reply = true;
                     peer.generation = 0;
-                    peer.greeting = count(reply.x_messages);
                     handshaken = true;
                 }
             }
             self.encode_reply(peer.session.as_ref(), &mut reply, now, &mut peer.replies);
+            if let Some(session) = peer.session.as_ref().filter(|_| reply.x_messages > 0) {
+                if session.acknowledges() {
+                    // In one frame with the reply, which has given their number.
+                    self.greet(session, reply.x_messages, &mut peer.replies);
+                } else {
+                    peer.greeting = count(reply.x_messages);
+                }
+            }
         }
         if let Some(session) = &peer.session {
             let state = session.state.lock();
@@ -286,7 +293,9 @@ impl WebSocketPeer {
     ) {
         let mut reply = held_reply(hold);
         let answered = state.finish_hold(hold, &mut reply, &self.engine.config);
-        let waiting = state.offer(&mut reply).unwrap_or_else(|| state.queue.len());
+        let waiting = state
+            .offer(&mut reply, self.engine.config.max_frame_bytes)
+            .unwrap_or_else(|| state.queue.len());
         drop(state);
         if answered
             && self
@@ -308,7 +317,7 @@ impl WebSocketPeer {
         if let Some(session) = &self.session {
             let mut state = session.state.lock();
             if state.generation == generation
-                && let Some(waiting) = state.offer(reply)
+                && let Some(waiting) = state.offer(reply, self.engine.config.max_frame_bytes)
             {
                 self.events_first = count(waiting);
             }
@@ -389,13 +398,9 @@ fn take_released(state: &mut State, connection: u64) -> Option<Box<Hold>> {
 /// client has to acknowledge first.
 fn take_events(state: &mut State, most: usize, bytes_max: usize, events: &mut Events) -> usize {
     let mut bytes = 0;
-    // With the commas between them and the brackets around.
-    let fits = |bytes: usize, events: &Events, next: &Publication| {
-        events.is_empty() || bytes + events.len() + next.len() + 2 <= bytes_max
-    };
     if let Some(acks) = state.acks.as_deref_mut() {
         for next in state.queue.iter().skip(acks.sent).take(most) {
-            if !fits(bytes, events, next) {
+            if !fits(events.len(), bytes, next, bytes_max) {
                 break;
             }
             bytes += next.len();
@@ -407,7 +412,7 @@ fn take_events(state: &mut State, most: usize, bytes_max: usize, events: &mut Ev
     }
     while events.len() < most
         && let Some(next) = state.queue.front()
-        && fits(bytes, events, next)
+        && fits(events.len(), bytes, next, bytes_max)
     {
         bytes += next.len();
         events.extend(state.queue.pop_front());

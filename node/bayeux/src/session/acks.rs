@@ -29,6 +29,12 @@ impl Acks {
     }
 }
 
+/// Whether one more message goes into a frame that holds so many already, with the commas between them and the brackets around. The first
+/// always does.
+pub(crate) fn fits(count: usize, bytes: usize, next: &Publication, bytes_max: usize) -> bool {
+    count == 0 || bytes.saturating_add(count + next.len() + 2) <= bytes_max
+}
+
 impl State {
     /// How many messages wait that no reply or frame has taken along.
     pub(crate) fn unsent(&self) -> usize {
@@ -71,18 +77,29 @@ impl State {
         bytes
     }
 
-    /// Makes `reply` the one that takes all unconfirmed messages along. Returns how many go before it; `None` without the extension.
-    pub(crate) fn offer(&mut self, reply: &mut Reply<'_>) -> Option<usize> {
+    /// Makes `reply` the one that takes the unconfirmed messages along, as many as fit into a frame of `bytes_max`: the client must get
+    /// them together with their number or not at all, otherwise a broken connection would bring them twice. Returns how many go before
+    /// the reply; `None` without the extension.
+    pub(crate) fn offer(&mut self, reply: &mut Reply<'_>, bytes_max: usize) -> Option<usize> {
         let acks = self.acks.as_deref_mut()?;
+        let (mut count, mut bytes) = (0, 0);
+        for next in &self.queue {
+            if !fits(count, bytes, next, bytes_max) {
+                break;
+            }
+            count += 1;
+            bytes += next.len();
+        }
         acks.sent = 0;
-        acks.offered = acks.confirmed + self.queue.len() as u64;
-        reply.set_ext_raw("ack", acks.offered.to_string());
-        Some(self.queue.len())
+        let number = acks.confirmed + count as u64;
+        acks.offered = acks.offered.max(number);
+        reply.set_ext_raw("ack", number.to_string());
+        Some(count)
     }
 
     /// All that goes with a reply that is written in one piece: taken, or with the extension copied.
     pub(crate) fn events_of(&mut self, reply: &mut Reply<'_>) -> VecDeque<Arc<Publication>> {
-        if self.offer(reply).is_none() {
+        if self.offer(reply, usize::MAX).is_none() {
             return self.take_queue();
         }
         if let Some(acks) = self.acks.as_deref_mut() {

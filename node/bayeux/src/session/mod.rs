@@ -13,7 +13,7 @@ mod connect;
 mod end_reason;
 mod state;
 
-pub(crate) use acks::Acks;
+pub(crate) use acks::{Acks, fits};
 pub(crate) use connect::{BrowserSlots, ClientAdvice, ConnectOutcome, ConnectRequest};
 pub use end_reason::EndReason;
 pub(crate) use state::{

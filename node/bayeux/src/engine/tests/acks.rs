@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::SessionId;
+use proptest::prelude::*;
 
 /// An acknowledging client on WebSocket, its session's first connect answered with number 0.
 fn ws(engine: &Arc<Engine>) -> (Ws, String) {
@@ -260,21 +261,27 @@ fn a_displaced_request_takes_nothing() {
     assert_eq!(old.poll(START), json!(500));
 }
 
+/// A client gets messages in one frame with their number or not at all; what does not fit comes with the next reply, at once.
 #[test]
-fn frames_have_their_budget_and_the_number_comes_last() {
+fn frames_have_their_budget() {
     let engine = engine_with(|config| config.max_frame_bytes = 64);
     let (mut ws, id) = ws(&engine);
     ws.subscribe(&id, "/a");
     (1..=5).for_each(|n| publish(&engine, n));
     ws.send(connect(&id, "1", json!(0)));
-    assert_eq!(ws.next(), json!([told(1), told(2)]));
     // What arrives now is not covered by the number.
     publish(&engine, 6);
-    assert_eq!(ws.next(), json!([told(3), told(4)]));
-    assert_eq!(ws.next(), json!([told(5), connected("1", 5)]));
+    assert_eq!(ws.next(), json!([told(1), told(2), connected("1", 2)]));
     assert_eq!(ws.next(), Value::Null);
-    ws.send(connect(&id, "2", json!(5)));
-    assert_eq!(ws.next(), json!([told(6), connected("2", 6)]));
+    ws.send(connect(&id, "2", json!(2)));
+    assert_eq!(ws.next(), json!([told(3), told(4), connected("2", 4)]));
+    // Over HTTP a response is one piece, whatever its size; here the client is stale.
+    ws.send(connect(&id, "3", json!(2)));
+    assert_eq!(ws.next(), json!([told(3), told(4), connected("3", 4)]));
+    ws.send(connect(&id, "4", json!(4)));
+    assert_eq!(ws.next(), json!([told(5), told(6), connected("4", 6)]));
+    ws.send(connect(&id, "5", json!(6)));
+    assert_eq!(ws.next(), Value::Null);
 }
 
 #[test]
@@ -312,4 +319,96 @@ fn another_session_on_the_same_connection() {
         ws.ask(connect(&id, "1", json!(0))),
         json!([connected("1", 0)])
     );
+}
+
+/// A client of a stock kind: it takes what arrives in whole frames, and gives back the last number it has seen.
+#[derive(Default)]
+struct Client {
+    received: Vec<u64>,
+    ack: u64,
+    /// The id of its latest connect.
+    latest: u64,
+}
+
+impl Client {
+    fn connect(&mut self, id: &str) -> Value {
+        self.latest += 1;
+        connect(id, &self.latest.to_string(), json!(self.ack))
+    }
+
+    fn take(&mut self, frame: &Value) {
+        for message in frame.as_array().into_iter().flatten() {
+            if message["channel"] == "/a" {
+                self.received.extend(message["data"].as_u64());
+            }
+            if let Some(number) = message["ext"]["ack"].as_u64() {
+                self.ack = number;
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Publish(u8),
+    /// Over the present WebSocket connection, of which this many frames arrive before it breaks.
+    WebSocket(Option<u8>),
+    /// Over HTTP; perhaps the response is lost.
+    Http(bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (1..9u8).prop_map(Step::Publish),
+        proptest::option::of(0..3u8).prop_map(Step::WebSocket),
+        any::<bool>().prop_map(Step::Http),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Promise P2: whatever breaks, everything arrives once and in order.
+    #[test]
+    fn nothing_is_lost_and_nothing_comes_twice(steps in proptest::collection::vec(step(), 0..40)) {
+        let engine = engine_with(|config| config.max_frame_bytes = 100);
+        let (mut browser, id) = browser(&engine);
+        browser.ask(json!([{"channel":"/meta/subscribe","clientId":id,"subscription":"/a"}]));
+        let mut client = Client::default();
+        let mut ws = Ws::new(&engine);
+        let mut published = 0;
+        let end = [Step::WebSocket(None); 60];
+        for step in steps.into_iter().chain(end) {
+            match step {
+                Step::Publish(messages) => for _ in 0..messages {
+                    published += 1;
+                    publish(&engine, published);
+                },
+                Step::WebSocket(arriving) => {
+                    ws.send(client.connect(&id));
+                    for n in 0.. {
+                        let frame = ws.next();
+                        if frame.is_null() || arriving.is_some_and(|most| n >= most) {
+                            break;
+                        }
+                        client.take(&frame);
+                    }
+                    if arriving.is_some() {
+                        ws = Ws::new(&engine);
+                    }
+                }
+                Step::Http(lost) => {
+                    let mut message = client.connect(&id);
+                    message["advice"] = json!({"timeout":0});
+                    let response = browser.ask(json!([message]));
+                    if !lost {
+                        client.take(&response);
+                    }
+                }
+            }
+        }
+        prop_assert_eq!(client.received, (1..=u64::from(published)).collect::<Vec<_>>());
+        prop_assert_eq!(session(&engine, &id).queue_len(), 0);
+        prop_assert_eq!(engine.stats().queue_bytes, 0);
+    }
 }
