@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 #[test]
 fn an_idle_session_is_small() {
-    // With its held connect and its acknowledgements boxed; the counters of the Arc come on top.
-    assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
+    // With its held connect and its acknowledgements boxed. With the counters of the Arc 320 bytes, a size class of the allocator.
+    assert!(size_of::<Session>() <= 304, "{}", size_of::<Session>());
     assert!(
         size_of::<crate::session::Hold>() <= 96,
         "{}",
