@@ -9,6 +9,7 @@ const clients = new Map();
 
 globalThis.window = browser.globals();
 const {CometD} = await import("cometd");
+const {AckExtension} = await import("cometd/AckExtension.js");
 
 class Client {
     received = new Map();
@@ -75,17 +76,19 @@ class Client {
 }
 
 const orders = {
-    /** {client, url, transport, user?, maxNetworkDelay?, ms?} */
+    /** {client, url, transport, user?, ack?, maxNetworkDelay?, ms?} */
     async connect(order) {
         const client = new Client();
         clients.set(order.client, client);
         const {cometd} = client;
-        if (order.transport !== "websocket") {
-            cometd.unregisterTransport("websocket");
-        } else {
-            cometd.unregisterTransport("long-polling");
+        for (const transport of cometd.getTransportTypes()) {
+            if (transport !== order.transport) {
+                cometd.unregisterTransport(transport);
+            }
         }
-        cometd.unregisterTransport("callback-polling");
+        if (order.ack) {
+            cometd.registerExtension("ack", new AckExtension());
+        }
         cometd.configure({url: order.url, logLevel: "warn", useWorkerScheduler: false, maxNetworkDelay: order.maxNetworkDelay ?? 30000, backoffIncrement: 200});
         client.handshakes = 0;
         client.connects = [];

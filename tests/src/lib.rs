@@ -4,6 +4,7 @@
 //! test ── ClusterOfProcesses ── NodeProcess × n      the built binary, killed when dropped
 //!      ├─ Agent ── node tests/js/agent.mjs           stock CometD clients, as tabs of one browser
 //!      ├─ Agent ── node tests/js/chromium.mjs        the demonstration page in headless Chromium
+//!      ├─ CutProxy                                   a TCP proxy whose connections the test cuts
 //!      ├─ LoadBalancer                               HAProxy with deploy/haproxy/haproxy.cfg, unchanged
 //!      └─ Network                                    network namespaces joined by a bridge
 //! test ── sim::World                                 the cluster layer of several nodes in simulated time
@@ -15,6 +16,7 @@ pub mod admin;
 pub mod agent;
 pub mod binary;
 pub mod cluster_of_processes;
+pub mod cut_proxy;
 pub mod dev_cluster;
 pub mod load_balancer;
 pub mod network;

@@ -87,6 +87,7 @@ drain_timeout_ms = 2000
 listen = "{client}"
 url = "{url}"
 demo = true
+callback_polling = true
 
 [admin]
 listen = "{admin}"

@@ -21,6 +21,8 @@ pub(crate) const EXT_INVALID: &str = "400::ext_invalid";
 
 /// Reason of a refusal by the security policy.
 pub const DENIED_BY_SECURITY_POLICY: &str = "denied_by_security_policy";
+/// Reason of a refusal because no authorizer of the channel has granted.
+pub const DENIED_BY_NOT_GRANTING: &str = "denied_by_not_granting";
 /// Reason of a refusal to create a channel or subscription beyond a limit.
 pub const LIMIT_REACHED: &str = "limit_reached";
 

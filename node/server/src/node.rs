@@ -150,6 +150,7 @@ impl Node {
 
         let policy = DefaultPolicy::new(config.seti.trust_handshake_user);
         let engine = Engine::new(config.session.clone(), Arc::new(policy));
+        engine.set_wall_clock(since_1970().as_millis() as u64, clock.now());
         let metrics = Arc::new(Metrics::new()?);
         let readiness = Arc::new(Readiness::starting());
         let url = client_url(&config, client_address, &name);
@@ -399,7 +400,7 @@ fn start_services(
     if config.presence.nodes {
         let service = NodesService::start(
             name.to_owned(),
-            seconds_since_1970(),
+            since_1970().as_secs(),
             ChannelName::parse(services::NODES_CHANNEL)?,
             Arc::clone(&cluster.nodes),
             Arc::clone(&cluster.directory),
@@ -418,10 +419,10 @@ fn start_services(
     Ok(())
 }
 
-fn seconds_since_1970() -> u64 {
+fn since_1970() -> Duration {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+        .unwrap_or_default()
 }
 
 /// Drives the engine's timers, and notices when the process had been suspended.
@@ -440,7 +441,11 @@ async fn tick(shared: Arc<Shared>, end: CancellationToken) {
         if gap > detection {
             on_suspended(gap);
         }
-        shared.engine.tick(shared.clock.now());
+        let now = shared.clock.now();
+        shared
+            .engine
+            .set_wall_clock(since_1970().as_millis() as u64, now);
+        shared.engine.tick(now);
         shared.cluster.judge(&shared.readiness);
     }
 }

@@ -2,7 +2,7 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, HOST, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, HOST, ORIGIN, REFERER, VARY,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -31,6 +31,26 @@ impl Origins {
         }
     }
 
+    /// Judges a request by a script tag, with which browsers send no `Origin`: by the page it names as `Referer`. Without that it passes
+    /// only if the browser does not say that it comes from elsewhere, or no browser is behind it.
+    pub(crate) fn judge_script(&self, headers: &HeaderMap) -> Verdict {
+        if headers.contains_key(ORIGIN) {
+            return self.judge(headers);
+        }
+        if let Some(page) = headers.get(REFERER) {
+            let origin = page.to_str().ok().and_then(|page| {
+                let (scheme, rest) = page.split_once("://")?;
+                let authority = rest.split(['/', '?', '#']).next()?;
+                HeaderValue::from_str(&format!("{scheme}://{authority}")).ok()
+            });
+            return origin.map_or(Verdict::Refused, |origin| self.judge_one(&origin, headers));
+        }
+        match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+            None | Some(b"same-origin" | b"none") => Verdict::Absent,
+            Some(_) => Verdict::Refused,
+        }
+    }
+
     pub(crate) fn judge(&self, headers: &HeaderMap) -> Verdict {
         let mut origins = headers.get_all(ORIGIN).iter();
         let Some(origin) = origins.next() else {
@@ -39,6 +59,10 @@ impl Origins {
         if origins.next().is_some() {
             return Verdict::Refused;
         }
+        self.judge_one(origin, headers)
+    }
+
+    fn judge_one(&self, origin: &HeaderValue, headers: &HeaderMap) -> Verdict {
         let Ok(text) = origin.to_str() else {
             return Verdict::Refused;
         };

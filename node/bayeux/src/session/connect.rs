@@ -93,7 +93,7 @@ impl State {
             .client_timeout_ms
             .map_or_else(|| self.timeout_ms(config), u64::from);
         let advise = request.advice.is_some();
-        let pending = !self.queue.is_empty();
+        let pending = self.urgent;
         let may_hold = if websocket {
             !(self.deliver_only && pending)
         } else {

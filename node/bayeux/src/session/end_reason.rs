@@ -4,7 +4,7 @@
 /// |---|---|---|
 /// | `Disconnected` | `successful`, `reconnect: none`, before the disconnect reply | stays open |
 /// | `Server` | a `/meta/disconnect` message, then as above | the message is pushed; stays open |
-/// | `Expired` | none is held then | stays open |
+/// | `Expired` | none is held then; after `max_processing_ms`: `successful`, without advice | stays open |
 /// | `QueueOverflow` | `402` and `reconnect: handshake` | close 1013 `queue_overflow` |
 /// | `NodeSuspended` | `402` and `reconnect: handshake` | close 1012 `node_suspended` |
 /// | `Shutdown` | error status, as for a displaced connect | close 1001 `shutdown` |

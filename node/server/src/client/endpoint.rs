@@ -14,7 +14,7 @@ use http::{HeaderValue, Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{long_polling, upgrade};
+use super::{callback_polling, long_polling, upgrade};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -35,6 +35,7 @@ pub(crate) struct Endpoint {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) origins: Origins,
     pub(crate) path: String,
+    pub(crate) callback_polling: bool,
     /// Name of the cookie that ties the sessions of one browser together.
     pub(crate) browser_cookie: String,
     pub(crate) message_bytes_max: usize,
@@ -65,6 +66,7 @@ impl Endpoint {
             metrics,
             origins: Origins::new(&config.client.allowed_origins),
             path: config.client.path.clone(),
+            callback_polling: config.client.callback_polling,
             browser_cookie: config.client.browser_cookie_name.clone(),
             message_bytes_max: config.session.max_message_bytes,
             write_bytes_max: SIBLING_FRAME_BYTES_MAX
@@ -125,6 +127,9 @@ async fn dispatch(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Re
     let upgrade = method == Method::GET
         && request.uri().path() == endpoint.path
         && upgrade::is_upgrade(request.headers());
+    if !upgrade && endpoint.callback_polling && method == Method::GET {
+        return callback_polling::answer(endpoint, request).await;
+    }
     let post = method.as_str().eq_ignore_ascii_case("POST");
     if !upgrade && !post {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Unknown Bayeux Transport");

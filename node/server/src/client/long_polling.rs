@@ -15,6 +15,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use prometheus::IntGauge;
 
+use super::callback_polling;
 use super::endpoint::Endpoint;
 use super::ticket_body::TicketBody;
 use crate::cookies;
@@ -53,25 +54,36 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
             );
         }
     };
+    exchange(&endpoint, &parts.headers, body, None).await
+}
+
+/// Hands a request to the engine and waits for the reply; with `callback` that is a script which calls this function.
+pub(super) async fn exchange(
+    endpoint: &Endpoint,
+    headers: &HeaderMap,
+    body: Bytes,
+    callback: Option<&str>,
+) -> Response {
     let Ok(text) = std::str::from_utf8(&body) else {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Body is not UTF-8");
     };
     let request = HttpRequest {
-        browser: cookies::browser(&parts.headers, &endpoint.browser_cookie),
+        browser: cookies::browser(headers, &endpoint.browser_cookie),
         http2: false,
+        callback: callback.is_some(),
     };
     match endpoint
         .engine
         .http_request(request, text, endpoint.clock.now())
         .await
     {
-        Ok(HttpOutcome::Reply(reply)) => replied(&endpoint, reply),
+        Ok(HttpOutcome::Reply(reply)) => replied(endpoint, reply, callback),
         Ok(HttpOutcome::Hold(mut held)) => {
             drop(body);
             let _counted = Counted::new(&endpoint.metrics.held_connects);
             // When the client goes away this future is dropped, and `held` with it, which frees the session's slot.
             match poll_fn(|cx| held.poll_release(cx, endpoint.clock.now())).await {
-                Released::Reply(reply) => replied(&endpoint, reply),
+                Released::Reply(reply) => replied(endpoint, reply, callback),
                 Released::Displaced { status } => {
                     let status =
                         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -87,14 +99,21 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
     }
 }
 
-fn replied(endpoint: &Endpoint, reply: HttpReply) -> Response {
+fn replied(endpoint: &Endpoint, reply: HttpReply, callback: Option<&str>) -> Response {
+    let (body, content_type) = match callback {
+        None => (reply.body, "application/json"),
+        Some(callback) => (
+            callback_polling::script(callback, &reply.body),
+            "text/javascript;charset=UTF-8",
+        ),
+    };
     let mut answer = Response::new(Body::new(TicketBody::new(
-        reply.body,
+        body,
         reply.ticket,
         endpoint.clock,
     )));
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(id) = reply.set_browser
         && let Ok(cookie) =

@@ -4,9 +4,11 @@
 //! OPTIONS /cometd...  ──> 200, CORS headers
 //! POST    /cometd...  ──> origin ──> long-polling
 //! GET     /cometd     ──> origin ──> upgrade ──> WebSocket task
+//! GET     /cometd...?jsonp=  ──> origin ──> callback-polling, if configured
 //! else    /cometd...  ──> 400 Unknown Bayeux Transport
 //! ```
 
+mod callback_polling;
 mod endpoint;
 mod long_polling;
 mod ticket_body;

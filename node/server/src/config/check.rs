@@ -37,6 +37,9 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What clients call the transport that is offered only if configured.
+const CALLBACK_POLLING: &str = "callback-polling";
+
 /// The token that opens `/admin/`. Never printed.
 #[derive(Clone)]
 pub struct Token(Vec<u8>);
@@ -90,7 +93,7 @@ fn node(config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
-fn client(config: &Config, problems: &mut Vec<Problem>) {
+fn client(config: &mut Config, problems: &mut Vec<Problem>) {
     let path = &config.client.path;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/".contains(&b);
     if path.len() < 2
@@ -130,6 +133,10 @@ fn client(config: &Config, problems: &mut Vec<Problem>) {
                 format!("{origin:?} is not an exact origin such as \"https://app.example\""),
             ));
         }
+    }
+    let types = &mut config.session.supported_connection_types;
+    if config.client.callback_polling && !types.iter().any(|known| known == CALLBACK_POLLING) {
+        types.push(CALLBACK_POLLING.to_owned());
     }
     for error in config.session.validate().err().unwrap_or_default() {
         problems.push(Problem::new(

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use halley_bayeux::ChannelName;
+use halley_bayeux::{Activity, ChannelName};
 use ipnet::IpNet;
 use toml::Value;
 
@@ -166,6 +166,10 @@ words!(LogFormat, "one of \"text\", \"json\"", "text" => Text, "json" => Json);
 words!(
     LogLevel, "one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
     "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug, "trace" => Trace
+);
+words!(
+    Activity, "one of \"off\", \"client\", \"client-server\"",
+    "off" => Off, "client" => Client, "client-server" => ClientServer
 );
 words!(Discovery, "one of \"static\", \"multicast\"", "static" => Static, "multicast" => Multicast);
 

@@ -135,6 +135,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "A WebSocket on which nothing arrives for this long is closed with 1001, but never while a connect is held; 0: never.";
         "client.write_timeout_ms", client.write_timeout_ms, in 100..=DAY_MS,
             "A client that takes nothing for this long while something waits to be written is cut off.";
+        "client.callback_polling", client.callback_polling,
+            "Offer callback-polling (JSONP), for browsers that can do neither WebSocket nor cross-origin requests.";
         "client.demo", client.demo, "Answer / on the client address with the demonstration page.";
 
         "mesh.listen", mesh.listen,
@@ -173,6 +175,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Milliseconds a client is advised to wait between two connects.";
         "session.maxInterval", session.max_interval_ms, in 0..=DAY_MS,
             "Milliseconds of grace after a connect reply before the session expires.";
+        "session.maxProcessing", session.max_processing_ms, in 0..=DAY_MS,
+            "Milliseconds from the last message of a client until its connect must be answered and the answer written, or its session ends; more than timeout. 0: unlimited.";
         "session.maxClientAdvice", session.max_client_advice_ms, in 0..=DAY_MS,
             "Most milliseconds of timeout or interval that a client may ask for in a connect.";
         "session.maxQueue", session.max_queue, in 1..=1_000_000,
@@ -205,9 +209,26 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "HTTP status of a held connect that a newer one of the same session displaced.";
         "session.metaConnectDeliverOnly", session.meta_connect_deliver_only,
             "Whether events travel only with connect replies.";
+        "session.allowMessageDeliveryDuringHandshake", session.allow_message_delivery_during_handshake,
+            "Whether messages that are queued while a session is made follow its handshake reply, which then has x-messages.";
+        "session.lazyChannels", session.lazy_channels,
+            "Channels and patterns whose messages may wait, so that more leaves together.";
+        "session.maxLazyTimeout", session.max_lazy_timeout_ms, in 0..=DAY_MS,
+            "Milliseconds that such a message waits for one that may not; 0: none waits.";
         "session.handshakeReconnect", session.handshake_reconnect, "Whether advice carries maxInterval.";
         "session.requireHandshakePerConnection", session.require_handshake_per_connection,
             "Whether a new WebSocket must handshake instead of continuing a session.";
+
+        "extensions.ack", session.ack,
+            "Whether clients that ask for it acknowledge what they receive (CometD's ack extension), so that nothing is lost or doubled with a connection.";
+        "extensions.timesync", session.timesync,
+            "Whether clients that ask for it learn the node's time (CometD's timesync extension).";
+        "extensions.timestamp", session.timestamp,
+            "Whether every reply and event carries the node's time as text (CometD's timestamp extension). Events are encoded twice.";
+        "extensions.activity", session.activity,
+            "Whose messages keep a session alive that would otherwise be disconnected as inactive (CometD's activity extension); connects never do.";
+        "extensions.maxInactivity", session.max_inactivity_ms, in 1..=DAY_MS,
+            "Milliseconds without activity after which the next connect ends the session.";
 
         "seti.trust_handshake_user", seti.trust_handshake_user,
             "Take the user of a session from the handshake's ext.halley.user. Anyone can claim any name: only for demonstrations and behind a proxy that sets it.";

@@ -75,6 +75,8 @@ pub struct ClientConfig {
     pub write_timeout_ms: u64,
     /// Name of the cookie that ties the sessions of one browser together over HTTP.
     pub browser_cookie_name: String,
+    /// Accept requests by script tags.
+    pub callback_polling: bool,
     /// Answer `/` with the demonstration page.
     pub demo: bool,
 }
@@ -93,6 +95,7 @@ impl Default for ClientConfig {
             idle_timeout_ms: 300_000,
             write_timeout_ms: 30_000,
             browser_cookie_name: "BAYEUX_BROWSER".into(),
+            callback_polling: false,
             demo: false,
         }
     }

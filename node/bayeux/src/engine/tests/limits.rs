@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 
 #[test]
 fn an_idle_session_is_small() {
-    // With its held connect boxed; the counters of the Arc come on top. assert!(size_of::<Session>() <= 288, "{}", size_of::<Session>());
+    // With its held connect and its acknowledgements boxed. With the counters of the Arc 320 bytes, a size class of the allocator.
+    assert!(size_of::<Session>() <= 304, "{}", size_of::<Session>());
     assert!(
         size_of::<crate::session::Hold>() <= 96,
         "{}",
@@ -224,7 +225,7 @@ async fn a_request_dropped_while_a_policy_thinks_leaves_nothing_behind() {
     let cookie = reply.set_browser.unwrap();
     let request = HttpRequest {
         browser: Some(&cookie),
-        http2: false,
+        ..HttpRequest::default()
     };
     let id = serde_json::from_slice::<Value>(&reply.body).unwrap()[0]["clientId"].clone();
     let body = json!([{"channel":"/meta/connect","clientId":id},{"channel":"/x","clientId":id}])
