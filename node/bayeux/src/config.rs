@@ -48,6 +48,12 @@ pub struct EngineConfig {
     pub max_channels_per_session: usize,
     /// Most channels of the node.
     pub max_channels: usize,
+    /// Most sessions of the node. One more handshake is refused with `503::session_limit_reached` and the advice to try again; sessions that
+    /// exist are not touched.
+    pub max_sessions: usize,
+    /// Most bytes waiting for all sessions together. While there are more, a session for which something waits already ends with
+    /// `EndReason::QueueOverflow` at its next message; looked at with each tick.
+    pub max_total_queue_bytes: u64,
     /// How often channels without subscribers are looked for (`sweepPeriod`); they go after three times.
     pub sweep_period_ms: u64,
     /// Whether a publisher receives its own broadcasts (`broadcastToPublisher`).
@@ -96,7 +102,7 @@ impl Default for EngineConfig {
             interval_ms: 0,
             max_interval_ms: 10_000,
             max_processing_ms: 0,
-            max_client_advice_ms: 3_600_000,
+            max_client_advice_ms: 60_000,
             max_queue: 1000,
             max_queue_bytes: 1 << 20,
             max_message_bytes: 65_536,
@@ -106,6 +112,8 @@ impl Default for EngineConfig {
             max_subscriptions: 1000,
             max_channels_per_session: 1000,
             max_channels: 1_000_000,
+            max_sessions: 200_000,
+            max_total_queue_bytes: 1 << 30,
             sweep_period_ms: 997,
             broadcast_to_publisher: true,
             max_sessions_per_browser: 1,
@@ -187,6 +195,12 @@ impl EngineConfig {
             self.max_inactivity_ms >= 1 && time(self.max_inactivity_ms),
             "max_inactivity_ms",
             "1 to a month",
+        );
+        check(self.max_sessions >= 1, "max_sessions", "at least 1");
+        check(
+            self.max_total_queue_bytes >= 1,
+            "max_total_queue_bytes",
+            "at least 1",
         );
         check(
             (1..=60_000).contains(&self.sweep_period_ms),

@@ -129,9 +129,11 @@ impl Publication {
     /// Joins member runs to an object.
     pub(crate) fn from_parts<'a>(
         channel: ChannelName,
-        parts: impl Iterator<Item = &'a str>,
+        parts: impl Iterator<Item = &'a str> + Clone,
     ) -> Arc<Self> {
-        let mut out = Vec::with_capacity(256);
+        // Exactly as long as needed: it may wait in many queues, whose bounds count its length. A part and its comma, and the brackets.
+        let length: usize = parts.clone().map(|part| part.len() + 1).sum();
+        let mut out = Vec::with_capacity(length + 3);
         out.extend_from_slice(b"[{");
         let mut first = true;
         for part in parts {
@@ -216,6 +218,21 @@ mod tests {
 
     fn name(text: &str) -> ChannelName {
         ChannelName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn holds_no_more_memory_than_it_is_long() {
+        let long = format!("\"data\":\"{}\"", "x".repeat(1000));
+        for parts in [
+            vec!["\"data\":1"],
+            vec!["\"channel\":\"/a\"", &long, "\"ext\":{}"],
+        ] {
+            let channel = ChannelName::parse("/a").unwrap();
+            let publication = Publication::from_parts(channel, parts.into_iter());
+            let bytes = Arc::into_inner(publication).unwrap().array;
+            let bytes = bytes.try_into_mut().unwrap();
+            assert_eq!(bytes.capacity(), bytes.len());
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(crate) const SUBSCRIPTION_INVALID: &str = "403::subscription_invalid";
 pub(crate) const SUBSCRIBE_FAILED: &str = "403::subscribe_failed";
 pub(crate) const UNSUBSCRIBE_FAILED: &str = "403::unsubscribe_failed";
 pub(crate) const HANDSHAKE_DENIED: &str = "403::handshake_denied";
+/// Not a stock string: stock servers have no such limit.
+pub(crate) const SESSION_LIMIT_REACHED: &str = "503::session_limit_reached";
 pub(crate) const MESSAGE_DELETED: &str = "404::message_deleted";
 /// Not a stock string: there a wrong type in `advice` fails the whole request.
 pub(crate) const ADVICE_INVALID: &str = "400::advice_invalid";

@@ -42,6 +42,9 @@ impl BrowserSlots for Slots<'_> {
     }
 }
 
+/// How long a client is advised to wait when the node has all the sessions it may have.
+const LIMIT_INTERVAL_MS: u64 = 10_000;
+
 impl Engine {
     pub(super) async fn handshake(
         self: &Arc<Self>,
@@ -49,6 +52,14 @@ impl Engine {
         message: &Message<'_>,
         reply: &mut Reply<'_>,
     ) -> Outcome {
+        if self.session_count() >= self.config.max_sessions {
+            reply.refuse(refusal::SESSION_LIMIT_REACHED);
+            reply.advice = Some(Advice {
+                interval_ms: Some(LIMIT_INTERVAL_MS),
+                ..Advice::HANDSHAKE
+            });
+            return Outcome::Replied;
+        }
         let user = match self.policy.can_handshake(message).resolve().await {
             HandshakeVerdict::Grant { user } => user,
             HandshakeVerdict::Deny { advice } => {

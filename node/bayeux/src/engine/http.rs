@@ -352,16 +352,13 @@ impl HeldConnect {
             self.slots().give_back();
         }
         let mut reply = held_reply(&hold);
-        let answered = state.finish_hold(&hold, &mut reply, &self.engine.config);
+        state.finish_hold(&hold, &mut reply, &self.engine.config);
         let before = state.queue_bytes;
         let events = state.events_of(&mut reply);
         self.engine.note_sent(&mut state, events.len(), now);
         let taken = before - state.queue_bytes;
         drop(state);
         self.engine.counters.queue_bytes.add(-(taken as i64));
-        if !answered {
-            return Poll::Ready(displaced);
-        }
         let mut replies = Vec::new();
         self.engine
             .encode_reply(Some(&self.session), &mut reply, now, &mut replies);

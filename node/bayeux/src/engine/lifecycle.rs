@@ -145,6 +145,13 @@ impl Engine {
         for entry in self.wheel.advance(now) {
             self.fire(entry, now);
         }
+        let full = self.counters.queue_bytes.sum() > self.config.max_total_queue_bytes;
+        if full && !self.queues_full.swap(full, Ordering::Relaxed) {
+            tracing::warn!(
+                "more waits for all sessions together than may: those that do not keep up are ended"
+            );
+        }
+        self.queues_full.store(full, Ordering::Relaxed);
         let overflowed = std::mem::take(&mut *self.overflowed.lock());
         for session in overflowed {
             self.bury(&session, EndReason::QueueOverflow, now);

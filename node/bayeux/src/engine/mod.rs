@@ -61,6 +61,8 @@ pub struct Engine {
     extensions: Hooks<dyn Extension>,
     /// Whether any extension wants to see each delivery.
     sees_deliveries: AtomicBool,
+    /// Whether more waits for all sessions together than may; as of the last tick.
+    queues_full: AtomicBool,
     authorizers: ArcSwap<Authorizers>,
     lazy_channels: ArcSwap<LazyChannels>,
     services: ArcSwap<HashMap<ChannelName, Arc<dyn Service>, RandomState>>,
@@ -111,6 +113,7 @@ impl Engine {
             subscription_listeners: ArcSwap::default(),
             extensions: ArcSwap::default(),
             sees_deliveries: AtomicBool::new(false),
+            queues_full: AtomicBool::new(false),
             authorizers: ArcSwap::default(),
             lazy_channels: ArcSwap::from_pointee(lazy_channels),
             services: ArcSwap::default(),
@@ -275,10 +278,12 @@ impl Engine {
         self.next_key.fetch_add(1, Ordering::Relaxed)
     }
 
-    const fn queue_limits(&self) -> QueueLimits {
+    fn queue_limits(&self) -> QueueLimits {
+        let full = self.queues_full.load(Ordering::Relaxed);
         QueueLimits {
             messages: self.config.max_queue,
-            bytes: self.config.max_queue_bytes,
+            // A single message passes any bound in bytes: who keeps up is served even now.
+            bytes: if full { 0 } else { self.config.max_queue_bytes },
         }
     }
 }

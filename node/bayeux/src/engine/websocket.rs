@@ -292,15 +292,14 @@ impl WebSocketPeer {
         now: Millis,
     ) {
         let mut reply = held_reply(hold);
-        let answered = state.finish_hold(hold, &mut reply, &self.engine.config);
+        state.finish_hold(hold, &mut reply, &self.engine.config);
         let waiting = state
             .offer(&mut reply, self.engine.config.max_frame_bytes)
             .unwrap_or_else(|| state.queue.len());
         drop(state);
-        if answered
-            && self
-                .engine
-                .encode_reply(Some(session), &mut reply, now, &mut self.replies)
+        if self
+            .engine
+            .encode_reply(Some(session), &mut reply, now, &mut self.replies)
         {
             self.events_first = count(waiting);
             self.generation = hold.generation;

@@ -40,7 +40,13 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
         endpoint.body_timeout,
         read(body, endpoint.message_bytes_max),
     );
-    let body = match reading.await {
+    // A node that ends does not wait for the rest of a body.
+    let Some(read) = endpoint.close.run_until_cancelled(reading).await else {
+        return closing(
+            endpoint.refusal(StatusCode::SERVICE_UNAVAILABLE, "The node is about to end"),
+        );
+    };
+    let body = match read {
         Ok(Ok(body)) => body,
         Ok(Err(BodyFault::TooLarge)) => {
             return closing(endpoint.refusal(StatusCode::PAYLOAD_TOO_LARGE, "Body too large"));
@@ -161,7 +167,8 @@ async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyFault> {
             None => {
                 let mut both =
                     BytesMut::with_capacity((whole.len() + data.len()).max(declared as usize));
-                both.extend_from_slice(&whole);
+                // Taken and not borrowed: the first piece holds the connection's read buffer.
+                both.extend_from_slice(&std::mem::take(&mut whole));
                 both.extend_from_slice(&data);
                 joined = Some(both);
             }

@@ -191,6 +191,10 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Bytes up to which waiting messages leave together in one WebSocket frame.";
         "session.maxSubscriptions", session.max_subscriptions, in 1..=10_000_000, "Subscriptions of one session.";
         "session.maxChannels", session.max_channels, in 1..=100_000_000, "Channels of the node.";
+        "session.maxSessions", session.max_sessions, in 1..=100_000_000,
+            "Sessions of the node; further handshakes are refused with the advice to try again.";
+        "session.maxTotalQueueBytes", session.max_total_queue_bytes, in 1_048_576..=i64::MAX,
+            "Bytes that may wait for all sessions together; beyond, sessions that do not keep up are ended.";
         "session.maxChannelsPerSession", session.max_channels_per_session, in 1..=10_000_000,
             "Channels that exist at one time because one session named them first.";
         "session.sweepPeriod", session.sweep_period_ms, in 1..=60_000,
