@@ -397,7 +397,9 @@ fn take_released(state: &mut State, connection: u64) -> Option<Box<Hold>> {
 /// client has to acknowledge first.
 fn take_events(state: &mut State, most: usize, bytes_max: usize, events: &mut Events) -> usize {
     let mut bytes = 0;
-    if let Some(acks) = state.acks.as_deref_mut() {
+    if state.deliver_only
+        && let Some(acks) = state.acks.as_deref_mut()
+    {
         for next in state.queue.iter().skip(acks.sent).take(most) {
             if !fits(events.len(), bytes, next, bytes_max) {
                 break;

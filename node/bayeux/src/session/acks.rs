@@ -38,6 +38,10 @@ pub(crate) fn fits(count: usize, bytes: usize, next: &Publication, bytes_max: us
 impl State {
     /// How many messages wait that no reply or frame has taken along.
     pub(crate) fn unsent(&self) -> usize {
+        // Who acknowledges is delivered to with connect replies only.
+        if !self.deliver_only {
+            return self.queue.len();
+        }
         self.queue.len() - self.acks.as_ref().map_or(0, |acks| acks.sent)
     }
 

@@ -100,6 +100,8 @@ pub(crate) struct State {
     pub(crate) queue_bytes: usize,
     /// Something waits that is not lazy, or has waited for long enough. Set when it comes, cleared when nothing waits any more.
     pub(crate) urgent: bool,
+    /// Whether `lazy_at` is set: beside the other flags, so that a session without lazy messages is not read further.
+    lazy_waits: bool,
     /// When the lazy messages that wait become urgent.
     pub(crate) lazy_at: Millis,
     pub(crate) phase: Phase,
@@ -135,6 +137,7 @@ impl State {
             queue: VecDeque::new(),
             queue_bytes: 0,
             urgent: false,
+            lazy_waits: false,
             lazy_at: NEVER,
             phase: Phase::Handshaken,
             transport,
@@ -225,10 +228,12 @@ impl State {
             return refused;
         }
         self.lazy_at = self.lazy_at.min(until);
+        self.lazy_waits = true;
         (Enqueued::Queued, Wakers::default())
     }
 
-    /// The end of the queue, or why there is no place.
+    /// The end of the queue, or why there is no place. Inlined: on the path of every delivery.
+    #[inline(always)]
     fn push(
         &mut self,
         publication: &Arc<Publication>,
@@ -266,7 +271,9 @@ impl State {
     pub(crate) fn settle(&mut self) {
         if self.unsent() == 0 {
             self.urgent = false;
-            self.lazy_at = NEVER;
+            if std::mem::take(&mut self.lazy_waits) {
+                self.lazy_at = NEVER;
+            }
         }
     }
 
