@@ -4,6 +4,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, HOST, ORIGIN, VARY,
 };
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 
 /// Judges the origin of requests.
@@ -31,7 +32,8 @@ impl Origins {
         }
     }
 
-    pub(crate) fn judge(&self, headers: &HeaderMap) -> Verdict {
+    /// `authority` is that of the request's target: over HTTP/2 it stands there instead of in a `Host` header.
+    pub(crate) fn judge(&self, headers: &HeaderMap, authority: Option<&Authority>) -> Verdict {
         let mut origins = headers.get_all(ORIGIN).iter();
         let Some(origin) = origins.next() else {
             return Verdict::Absent;
@@ -43,7 +45,9 @@ impl Origins {
             return Verdict::Refused;
         };
         let allowed = if self.allowed.is_empty() {
-            let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+            let host = authority
+                .map(Authority::as_str)
+                .or_else(|| headers.get(HOST)?.to_str().ok());
             host.is_some_and(|host| same_host(text, host))
         } else {
             self.allowed.iter().any(|known| known == text)
@@ -121,7 +125,7 @@ mod tests {
                 .map(|&text| text.to_owned())
                 .collect::<Vec<_>>(),
         )
-        .judge(&headers)
+        .judge(&headers, None)
     }
 
     fn allowed(allowed: &[&str], origin: &str, host: &str) -> bool {

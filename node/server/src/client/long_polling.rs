@@ -10,7 +10,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use halley_bayeux::{HttpOutcome, HttpReply, HttpRequest, Released};
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use prometheus::IntGauge;
@@ -18,6 +18,7 @@ use prometheus::IntGauge;
 use super::endpoint::Endpoint;
 use super::ticket_body::TicketBody;
 use crate::cookies;
+use crate::http_server::Caller;
 
 /// Bytes of a too large body that are read and dropped before the answer, so that a client that writes first and reads
 /// afterwards gets it.
@@ -29,6 +30,9 @@ const DRAIN_TIME_MAX: Duration = Duration::from_millis(300);
 /// Answers one POST.
 pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    let secure = endpoint
+        .proxies
+        .encrypted(parts.extensions.get::<Caller>().copied(), &parts.headers);
     if !is_utf8(&parts.headers) {
         return endpoint.refusal(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -58,20 +62,20 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
     };
     let request = HttpRequest {
         browser: cookies::browser(&parts.headers, &endpoint.browser_cookie),
-        http2: false,
+        http2: parts.version == Version::HTTP_2,
     };
     match endpoint
         .engine
         .http_request(request, text, endpoint.clock.now())
         .await
     {
-        Ok(HttpOutcome::Reply(reply)) => replied(&endpoint, reply),
+        Ok(HttpOutcome::Reply(reply)) => replied(&endpoint, reply, secure),
         Ok(HttpOutcome::Hold(mut held)) => {
             drop(body);
             let _counted = Counted::new(&endpoint.metrics.held_connects);
             // When the client goes away this future is dropped, and `held` with it, which frees the session's slot.
             match poll_fn(|cx| held.poll_release(cx, endpoint.clock.now())).await {
-                Released::Reply(reply) => replied(&endpoint, reply),
+                Released::Reply(reply) => replied(&endpoint, reply, secure),
                 Released::Displaced { status } => {
                     let status =
                         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -87,7 +91,7 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
     }
 }
 
-fn replied(endpoint: &Endpoint, reply: HttpReply) -> Response {
+fn replied(endpoint: &Endpoint, reply: HttpReply, secure: bool) -> Response {
     let mut answer = Response::new(Body::new(TicketBody::new(
         reply.body,
         reply.ticket,
@@ -98,14 +102,15 @@ fn replied(endpoint: &Endpoint, reply: HttpReply) -> Response {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(id) = reply.set_browser
         && let Ok(cookie) =
-            HeaderValue::from_str(&cookies::set_browser(&endpoint.browser_cookie, &id))
+            HeaderValue::from_str(&cookies::set_browser(&endpoint.browser_cookie, &id, secure))
     {
         headers.insert(SET_COOKIE, cookie);
     }
     answer
 }
 
-/// The rest of the request was not read: the connection cannot be used again.
+/// The rest of the request was not read: the connection cannot be used again. (Over HTTP/2 only the stream ends, and
+/// the library leaves the header out.)
 fn closing(mut answer: Response) -> Response {
     answer
         .headers_mut()
