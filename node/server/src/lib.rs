@@ -24,9 +24,11 @@ pub mod metrics;
 pub mod node;
 mod origin;
 pub mod pages;
+mod proxies;
 mod readiness;
 pub mod services;
-mod timed_io;
+mod tls;
+mod ws_echo;
 
 pub use clock::Clock;
 pub use cluster::ClusterError;

@@ -64,6 +64,14 @@ pub struct Metrics {
     pub(crate) http_errors: IntCounterVec,
     /// Clients cut off because they took nothing for too long.
     pub(crate) slow_clients: IntCounter,
+    /// TLS handshakes that did not succeed.
+    pub(crate) tls_handshake_failures: IntCounter,
+    /// When the certificate in use ends.
+    pub(crate) tls_certificate_expiry: IntGauge,
+    /// Times a new certificate was taken into use.
+    pub(crate) tls_reloads: IntCounter,
+    /// Times a new certificate could not be used.
+    pub(crate) tls_reload_failures: IntCounter,
     /// Held while the figures are brought up to date and written.
     scrape: Mutex<()>,
 }
@@ -272,6 +280,22 @@ impl Metrics {
             slow_clients: counter(
                 "halley_slow_clients_total",
                 "WebSocket clients cut off because they took nothing for client.write_timeout_ms.",
+            )?,
+            tls_handshake_failures: counter(
+                "halley_tls_handshake_failures_total",
+                "TLS handshakes that failed or took too long.",
+            )?,
+            tls_certificate_expiry: gauge(
+                "halley_tls_certificate_expiry_seconds",
+                "When the first certificate of the chain in use ends, in seconds since 1970; 0 without TLS.",
+            )?,
+            tls_reloads: counter(
+                "halley_tls_reloads_total",
+                "Times a new certificate was taken into use.",
+            )?,
+            tls_reload_failures: counter(
+                "halley_tls_reload_failures_total",
+                "Times a new certificate could not be used and the old one stayed.",
             )?,
             registry,
             scrape: Mutex::new(()),

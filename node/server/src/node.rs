@@ -21,10 +21,11 @@ use crate::client::{self, Endpoint};
 use crate::clock::Clock;
 use crate::cluster::{ClusterError, ClusterParts};
 use crate::config::{self, Config};
-use crate::http_server::{HttpServer, Limits};
+use crate::http_server::{self, Http2Limits, HttpServer, Limits};
 use crate::metrics::{Metrics, NodeFigures};
 use crate::readiness::{Readiness, Unready};
 use crate::services::{self, Direct, NodeInfo, NodesService, Presence};
+use crate::tls::{Tls, TlsFiles};
 
 /// Time between two calls of the engine's timers.
 const TICK: Duration = Duration::from_millis(50);
@@ -54,6 +55,9 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+    /// Certificate or key cannot be used any more; they could when the configuration was checked.
+    #[error("{0}")]
+    Tls(String),
     /// The metrics cannot be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -74,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) cluster: ClusterParts,
+    /// `None`: clients are served in clear text.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// Cancelled when an operator asks the process to end.
     pub(crate) drain_requested: CancellationToken,
 }
@@ -152,6 +158,7 @@ impl Node {
         let engine = Engine::new(config.session.clone(), Arc::new(policy));
         engine.set_wall_clock(since_1970().as_millis() as u64, clock.now());
         let metrics = Arc::new(Metrics::new()?);
+        let tls = load_tls(&config, &metrics)?;
         let readiness = Arc::new(Readiness::starting());
         let url = client_url(&config, client_address, &name);
         let background = TaskTracker::new();
@@ -166,10 +173,15 @@ impl Node {
             metrics,
             readiness,
             cluster,
+            tls,
             drain_requested: CancellationToken::new(),
             config,
         });
         background.spawn(tick(Arc::clone(&shared), end.clone()));
+        let reload_ms = shared.config.client.tls.reload_interval_ms;
+        if let Some(tls) = shared.tls.clone().filter(|_| reload_ms > 0) {
+            background.spawn(tls.keep_fresh(Duration::from_millis(reload_ms), end.clone()));
+        }
         let node = Self {
             shared,
             client_address,
@@ -195,17 +207,21 @@ impl Node {
         let client = &self.shared.config.client;
         let server = HttpServer {
             listener,
-            router: admin::router(Arc::clone(&self.shared)),
-            limits: Limits {
-                max_connections: ADMIN_CONNECTIONS_MAX,
-                header_timeout: Duration::from_millis(client.header_timeout_ms),
-                write_timeout: Duration::from_millis(client.write_timeout_ms),
-                max_header_bytes: client.max_header_bytes,
-            },
-            tracker: self.background.clone(),
             stop: self.end.clone(),
-            close: self.end.clone(),
-            metrics: None,
+            shared: Arc::new(http_server::Shared {
+                router: admin::router(Arc::clone(&self.shared)),
+                limits: Limits {
+                    max_connections: ADMIN_CONNECTIONS_MAX,
+                    header_timeout: Duration::from_millis(client.header_timeout_ms),
+                    write_timeout: Duration::from_millis(client.write_timeout_ms),
+                    max_header_bytes: client.max_header_bytes,
+                    http2: None,
+                },
+                tls: None,
+                tracker: self.background.clone(),
+                close: self.end.clone(),
+                metrics: None,
+            }),
         };
         self.background.spawn(server.run());
     }
@@ -223,17 +239,21 @@ impl Node {
         ));
         let server = HttpServer {
             listener,
-            router: client::router(endpoint, client.demo),
-            limits: Limits {
-                max_connections: client.max_connections,
-                header_timeout: Duration::from_millis(client.header_timeout_ms),
-                write_timeout: Duration::from_millis(client.write_timeout_ms),
-                max_header_bytes: client.max_header_bytes,
-            },
-            tracker: self.clients.clone(),
             stop: self.stop_accepting.clone(),
-            close: self.close_clients.clone(),
-            metrics: Some(Arc::clone(&shared.metrics)),
+            shared: Arc::new(http_server::Shared {
+                router: client::router(endpoint, client.demo),
+                limits: Limits {
+                    max_connections: client.max_connections,
+                    header_timeout: Duration::from_millis(client.header_timeout_ms),
+                    write_timeout: Duration::from_millis(client.write_timeout_ms),
+                    max_header_bytes: client.max_header_bytes,
+                    http2: Some(http2_limits(&client.http2)),
+                },
+                tls: shared.tls.clone(),
+                tracker: self.clients.clone(),
+                close: self.close_clients.clone(),
+                metrics: Some(Arc::clone(&shared.metrics)),
+            }),
         };
         self.clients.spawn(server.run());
     }
@@ -281,6 +301,17 @@ impl Node {
     #[must_use]
     pub fn readiness(&self) -> &Arc<Readiness> {
         &self.shared.readiness
+    }
+
+    /// Reads the TLS certificate and key again, as on SIGHUP. Without TLS nothing happens; files that cannot be used are
+    /// logged and counted, and the old ones stay.
+    pub async fn reload_certificate(&self) {
+        let Some(tls) = self.shared.tls.clone() else {
+            info!("asked to reload, but there is no TLS certificate");
+            return;
+        };
+        // A panic in there is in the log already.
+        let _ = tokio::task::spawn_blocking(move || tls.reload()).await;
     }
 
     /// Completes when an operator asks the process to end. Cancel-safe.
@@ -365,14 +396,45 @@ fn local_address(
     })
 }
 
+/// The certificate of the client listener, when there is one.
+fn load_tls(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Tls>>, StartError> {
+    let tls = &config.client.tls;
+    let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else {
+        return Ok(None);
+    };
+    let files = TlsFiles {
+        certificate: certificate.clone(),
+        key: key.clone(),
+    };
+    let handshake_timeout = Duration::from_millis(tls.handshake_timeout_ms);
+    Tls::load(files, handshake_timeout, Arc::clone(metrics))
+        .map(|tls| Some(Arc::new(tls)))
+        .map_err(|problem| StartError::Tls(problem.to_string()))
+}
+
+fn http2_limits(config: &config::Http2Config) -> Http2Limits {
+    let interval = config.keep_alive_interval_ms;
+    Http2Limits {
+        max_concurrent_streams: config.max_concurrent_streams,
+        stream_window_bytes: config.stream_window_bytes,
+        connection_window_bytes: config.connection_window_bytes,
+        keep_alive_interval: (interval > 0).then(|| Duration::from_millis(interval)),
+        keep_alive_timeout: Duration::from_millis(config.keep_alive_timeout_ms),
+    }
+}
+
 /// How others reach the client endpoint.
 fn client_url(config: &Config, address: SocketAddr, name: &str) -> String {
     config.client.url.clone().unwrap_or_else(|| {
         let path = &config.client.path;
+        let scheme = match config.client.tls.certificate {
+            Some(_) => "https",
+            None => "http",
+        };
         if address.ip().is_unspecified() {
-            format!("http://{name}:{}{path}", address.port())
+            format!("{scheme}://{name}:{}{path}", address.port())
         } else {
-            format!("http://{address}{path}")
+            format!("{scheme}://{address}{path}")
         }
     })
 }

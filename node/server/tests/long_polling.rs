@@ -20,6 +20,35 @@ async fn the_handshake_sets_the_browser_cookie_once() {
     assert_eq!(again.header("set-cookie"), None);
 }
 
+#[tokio::test]
+async fn the_cookie_is_secure_behind_a_trusted_proxy_only() {
+    for (trusted, proto, secure) in [
+        ("[\"127.0.0.0/8\"]", "https", true),
+        ("[\"127.0.0.0/8\"]", "https, http", true),
+        ("[\"127.0.0.0/8\"]", "http", false),
+        ("[\"10.0.0.0/8\"]", "https", false),
+        ("[]", "https", false),
+    ] {
+        let node = node(&format!("[client]\ntrusted_proxies = {trusted}")).await;
+        let body = json!([{ "channel": "/meta/handshake", "version": "1.0",
+            "supportedConnectionTypes": ["long-polling"] }]);
+        let answer = request(
+            node.client_address(),
+            "POST",
+            "/cometd",
+            &[("X-Forwarded-Proto", proto)],
+            body.to_string().as_bytes(),
+        )
+        .await;
+        let set = answer.header("set-cookie").expect("a cookie");
+        assert_eq!(
+            set.ends_with("; Secure"),
+            secure,
+            "{trusted} {proto}: {set}"
+        );
+    }
+}
+
 /// Cookies know no ports: nodes at one host name must be able to keep their cookies apart.
 #[tokio::test]
 async fn the_browser_cookie_has_the_configured_name() {

@@ -32,7 +32,9 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
     let Some(callback) = callback(query) else {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Unknown Bayeux Transport");
     };
-    let verdict = endpoint.origins.judge_script(&parts.headers);
+    let verdict = endpoint
+        .origins
+        .judge_script(&parts.headers, parts.uri.authority());
     if verdict == Verdict::Refused {
         return endpoint.refusal(StatusCode::FORBIDDEN, "Origin not allowed");
     }
@@ -40,8 +42,7 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
     let Some(body) = messages(query, depth_max) else {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "No messages that are JSON");
     };
-    let mut answer =
-        long_polling::exchange(&endpoint, &parts.headers, body.into(), Some(callback)).await;
+    let mut answer = long_polling::exchange(&endpoint, &parts, body.into(), Some(callback)).await;
     answer
         .headers_mut()
         .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::origin::{Origins, Verdict};
+use crate::proxies::Proxies;
 
 /// The largest publication that comes over a link.
 const SIBLING_FRAME_BYTES_MAX: usize = 8 << 20;
@@ -34,6 +35,7 @@ pub(crate) struct Endpoint {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) origins: Origins,
+    pub(crate) proxies: Proxies,
     pub(crate) path: String,
     pub(crate) callback_polling: bool,
     /// Name of the cookie that ties the sessions of one browser together.
@@ -65,6 +67,7 @@ impl Endpoint {
             clock,
             metrics,
             origins: Origins::new(&config.client.allowed_origins),
+            proxies: Proxies::new(&config.client.trusted_proxies),
             path: config.client.path.clone(),
             callback_polling: config.client.callback_polling,
             browser_cookie: config.client.browser_cookie_name.clone(),
@@ -120,7 +123,7 @@ async fn dispatch(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Re
         let mut answer = Response::new(Body::empty());
         endpoint
             .origins
-            .judge(request.headers())
+            .judge(request.headers(), request.uri().authority())
             .add_preflight_headers(answer.headers_mut());
         return answer;
     }
@@ -134,7 +137,9 @@ async fn dispatch(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Re
     if !upgrade && !post {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Unknown Bayeux Transport");
     }
-    let verdict = endpoint.origins.judge(request.headers());
+    let verdict = endpoint
+        .origins
+        .judge(request.headers(), request.uri().authority());
     if verdict == Verdict::Refused {
         return endpoint.refusal(StatusCode::FORBIDDEN, "Origin not allowed");
     }

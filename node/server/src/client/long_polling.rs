@@ -10,7 +10,8 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use halley_bayeux::{HttpOutcome, HttpReply, HttpRequest, Released};
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use prometheus::IntGauge;
@@ -19,6 +20,7 @@ use super::callback_polling;
 use super::endpoint::Endpoint;
 use super::ticket_body::TicketBody;
 use crate::cookies;
+use crate::http_server::Caller;
 
 /// Bytes of a too large body that are read and dropped before the answer, so that a client that writes first and reads
 /// afterwards gets it.
@@ -60,22 +62,25 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
             );
         }
     };
-    exchange(&endpoint, &parts.headers, body, None).await
+    exchange(&endpoint, &parts, body, None).await
 }
 
 /// Hands a request to the engine and waits for the reply; with `callback` that is a script which calls this function.
 pub(super) async fn exchange(
     endpoint: &Endpoint,
-    headers: &HeaderMap,
+    parts: &Parts,
     body: Bytes,
     callback: Option<&str>,
 ) -> Response {
+    let secure = endpoint
+        .proxies
+        .encrypted(parts.extensions.get::<Caller>().copied(), &parts.headers);
     let Ok(text) = std::str::from_utf8(&body) else {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Body is not UTF-8");
     };
     let request = HttpRequest {
-        browser: cookies::browser(headers, &endpoint.browser_cookie),
-        http2: false,
+        browser: cookies::browser(&parts.headers, &endpoint.browser_cookie),
+        http2: parts.version == Version::HTTP_2,
         callback: callback.is_some(),
     };
     match endpoint
@@ -83,13 +88,13 @@ pub(super) async fn exchange(
         .http_request(request, text, endpoint.clock.now())
         .await
     {
-        Ok(HttpOutcome::Reply(reply)) => replied(endpoint, reply, callback),
+        Ok(HttpOutcome::Reply(reply)) => replied(endpoint, reply, secure, callback),
         Ok(HttpOutcome::Hold(mut held)) => {
             drop(body);
             let _counted = Counted::new(&endpoint.metrics.held_connects);
             // When the client goes away this future is dropped, and `held` with it, which frees the session's slot.
             match poll_fn(|cx| held.poll_release(cx, endpoint.clock.now())).await {
-                Released::Reply(reply) => replied(endpoint, reply, callback),
+                Released::Reply(reply) => replied(endpoint, reply, secure, callback),
                 Released::Displaced { status } => {
                     let status =
                         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -105,7 +110,12 @@ pub(super) async fn exchange(
     }
 }
 
-fn replied(endpoint: &Endpoint, reply: HttpReply, callback: Option<&str>) -> Response {
+fn replied(
+    endpoint: &Endpoint,
+    reply: HttpReply,
+    secure: bool,
+    callback: Option<&str>,
+) -> Response {
     let (body, content_type) = match callback {
         None => (reply.body, "application/json"),
         Some(callback) => (
@@ -123,14 +133,15 @@ fn replied(endpoint: &Endpoint, reply: HttpReply, callback: Option<&str>) -> Res
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(id) = reply.set_browser
         && let Ok(cookie) =
-            HeaderValue::from_str(&cookies::set_browser(&endpoint.browser_cookie, &id))
+            HeaderValue::from_str(&cookies::set_browser(&endpoint.browser_cookie, &id, secure))
     {
         headers.insert(SET_COOKIE, cookie);
     }
     answer
 }
 
-/// The rest of the request was not read: the connection cannot be used again.
+/// The rest of the request was not read: the connection cannot be used again. (Over HTTP/2 only the stream ends, and
+/// the library leaves the header out.)
 fn closing(mut answer: Response) -> Response {
     answer
         .headers_mut()

@@ -9,10 +9,16 @@
 //! ```
 
 mod callback_polling;
+mod closing;
 mod endpoint;
 mod long_polling;
 mod ticket_body;
 mod upgrade;
 mod websocket;
 
+pub(crate) use closing::{Close, say_goodbye};
 pub(crate) use endpoint::{Endpoint, router};
+pub(crate) use upgrade::{Refused, Upgrade, socket_config};
+
+/// A WebSocket of a client.
+pub(crate) type Socket = tokio_tungstenite::WebSocketStream<crate::http_server::Stream>;

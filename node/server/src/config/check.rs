@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::load::Problem;
 use super::types::{Config, Discovery};
+use crate::tls::TlsFiles;
 
 /// The least number of bytes of the secret that all nodes share.
 pub(super) const SECRET_BYTES_MIN: usize = 32;
@@ -63,6 +64,7 @@ impl fmt::Debug for Token {
 pub(super) fn check(config: &mut Config, mesh: bool, discovery: bool, problems: &mut Vec<Problem>) {
     node(config, problems);
     client(config, problems);
+    tls(config, problems);
     admin(config, problems);
     mesh_secret(config, mesh, discovery, problems);
     if config.mesh.clustered {
@@ -149,6 +151,31 @@ fn client(config: &mut Config, problems: &mut Vec<Problem>) {
             "session.maxQueueBytes",
             "must not be less than session.maxMessageSize",
         ));
+    }
+}
+
+/// Certificate and key come together and can serve.
+fn tls(config: &Config, problems: &mut Vec<Problem>) {
+    let tls = &config.client.tls;
+    match (&tls.certificate, &tls.key) {
+        (Some(certificate), Some(key)) => {
+            let files = TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            };
+            if let Err(problem) = files.load() {
+                problems.push(Problem::new(problem.key, problem.what));
+            }
+        }
+        (Some(_), None) => problems.push(Problem::new(
+            "client.tls.key",
+            "is needed beside client.tls.certificate",
+        )),
+        (None, Some(_)) => problems.push(Problem::new(
+            "client.tls.certificate",
+            "is needed beside client.tls.key",
+        )),
+        (None, None) => {}
     }
 }
 

@@ -109,6 +109,9 @@ const LINK_FRAME_BYTES: i64 = 8 << 20;
 /// A gibibyte: no size in a configuration is meant to be larger.
 const BYTES_MAX: i64 = 1 << 30;
 
+/// The largest window that HTTP/2 knows.
+const STREAM_WINDOW_BYTES_MAX: i64 = (1 << 31) - 1;
+
 /// Every option, in the order in which they are printed; the options of a section stand together.
 pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
     options! {
@@ -138,6 +141,26 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "client.callback_polling", client.callback_polling,
             "Offer callback-polling (JSONP), for browsers that can do neither WebSocket nor cross-origin requests.";
         "client.demo", client.demo, "Answer / on the client address with the demonstration page.";
+        "client.trusted_proxies", client.trusted_proxies,
+            "Networks of the proxies whose X-Forwarded-Proto counts: with https in it the browser cookie gets Secure.";
+
+        "client.tls.certificate", client.tls.certificate, like "\"/etc/halley/tls/tls.crt\"",
+            "A PEM file with the certificate and after it those of its issuers; with it and the key, clients are served over TLS only.";
+        "client.tls.key", client.tls.key, like "\"/etc/halley/tls/tls.key\"", "A PEM file with the private key of the certificate.";
+        "client.tls.reload_interval_ms", client.tls.reload_interval_ms, in 0..=DAY_MS,
+            "Time between two looks whether certificate and key have changed; 0: only on SIGHUP.";
+        "client.tls.handshake_timeout_ms", client.tls.handshake_timeout_ms, in 100..=DAY_MS, "Time for a TLS handshake.";
+
+        "client.http2.max_concurrent_streams", client.http2.max_concurrent_streams, in 1..=100_000,
+            "Requests of one HTTP/2 connection that are answered at one time, held connects among them.";
+        "client.http2.stream_window_bytes", client.http2.stream_window_bytes, in 1024..=STREAM_WINDOW_BYTES_MAX,
+            "Bytes of one HTTP/2 request body that a client may send before they are read.";
+        "client.http2.connection_window_bytes", client.http2.connection_window_bytes, in 65_535..=STREAM_WINDOW_BYTES_MAX,
+            "The same for all bodies of one HTTP/2 connection together.";
+        "client.http2.keep_alive_interval_ms", client.http2.keep_alive_interval_ms, in 0..=DAY_MS,
+            "Time without a frame after which an HTTP/2 client is asked whether it is still there; 0: never.";
+        "client.http2.keep_alive_timeout_ms", client.http2.keep_alive_timeout_ms, in 100..=DAY_MS,
+            "Time for its answer; without one the connection ends.";
 
         "mesh.listen", mesh.listen,
             "Where siblings are accepted. A node without a [mesh] section runs alone.";
@@ -205,6 +228,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Name of the cookie that ties the sessions of one browser together over HTTP. Cookies know no ports: nodes that browsers reach at one host name and different ports need different names.";
         "session.maxSessionsPerBrowser", session.max_sessions_per_browser, in -1..=1_000_000,
             "Connects of one browser that are held at one time over HTTP; -1: unlimited, 0: none is held.";
+        "session.http2MaxSessionsPerBrowser", session.http2_max_sessions_per_browser, in -1..=1_000_000,
+            "The same for connects that come over HTTP/2, where a browser's connections do not run out.";
         "session.multiSessionInterval", session.multi_session_interval_ms, in 0..=DAY_MS,
             "Milliseconds a client over that limit is advised to wait; 0: it is advised to give up.";
         "session.trustClientSession", session.trust_client_session,

@@ -79,6 +79,63 @@ pub struct ClientConfig {
     pub callback_polling: bool,
     /// Answer `/` with the demonstration page.
     pub demo: bool,
+    /// Proxies whose `X-Forwarded-Proto` counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `[client.tls]`
+    pub tls: TlsConfig,
+    /// `[client.http2]`
+    pub http2: Http2Config,
+}
+
+/// `[client.tls]`: encryption up to the node; off without a certificate.
+#[derive(Debug, Clone)]
+pub struct TlsConfig {
+    /// A PEM file with the certificate, and after it those of its issuers.
+    pub certificate: Option<PathBuf>,
+    /// A PEM file with the private key.
+    pub key: Option<PathBuf>,
+    /// Time between two looks at the files; 0: only on SIGHUP.
+    pub reload_interval_ms: u64,
+    /// Time for a handshake.
+    pub handshake_timeout_ms: u64,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            key: None,
+            reload_interval_ms: 60_000,
+            handshake_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// `[client.http2]`
+#[derive(Debug, Clone)]
+pub struct Http2Config {
+    /// Requests of one connection that are answered at one time.
+    pub max_concurrent_streams: u32,
+    /// Bytes of one request body that may arrive before they are read.
+    pub stream_window_bytes: u32,
+    /// The same for all bodies of a connection.
+    pub connection_window_bytes: u32,
+    /// Time between two questions whether the client is still there; 0: never.
+    pub keep_alive_interval_ms: u64,
+    /// Time for its answer.
+    pub keep_alive_timeout_ms: u64,
+}
+
+impl Default for Http2Config {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 100,
+            stream_window_bytes: 65_535,
+            connection_window_bytes: 262_144,
+            keep_alive_interval_ms: 30_000,
+            keep_alive_timeout_ms: 20_000,
+        }
+    }
 }
 
 impl Default for ClientConfig {
@@ -97,6 +154,9 @@ impl Default for ClientConfig {
             browser_cookie_name: "BAYEUX_BROWSER".into(),
             callback_polling: false,
             demo: false,
+            trusted_proxies: Vec::new(),
+            tls: TlsConfig::default(),
+            http2: Http2Config::default(),
         }
     }
 }
