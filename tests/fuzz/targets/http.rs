@@ -41,7 +41,7 @@ impl Browser {
 }
 
 fuzz_target!(|text: &str| {
-    let mut now = Millis(1_000_000);
+    let mut now = Millis(1_000);
     let engine = rig::engine(now);
     let mut browser = Browser::default();
     for line in text.split('\n').take(32) {

@@ -54,7 +54,7 @@ impl Socket {
 }
 
 fuzz_target!(|text: &str| {
-    let mut now = Millis(1_000_000);
+    let mut now = Millis(1_000);
     let engine = rig::engine(now);
     let mut sockets = [Socket::new(&engine), Socket::new(&engine)];
     for line in text.split('\n').take(32) {
