@@ -17,6 +17,8 @@ mod config;
 mod counters;
 mod discovery;
 mod forwarding;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod ids;
 mod link;
 mod membership;

@@ -1,5 +1,5 @@
 //! Frames byte by byte, against `halley ws-echo`: fragments, control frames, UTF-8, reserved bits, close codes. A small
-//! part of the Autobahn suite (docs/conformance.md) that runs everywhere.
+//! part of the Autobahn suite (docs/websocket.md) that runs everywhere.
 
 mod support;
 

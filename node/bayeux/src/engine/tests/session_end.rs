@@ -349,3 +349,28 @@ fn section_7_4_order_of_removal() {
         ]
     );
 }
+
+/// CometD's ConcurrentDisconnectSubscribePublishTest.
+#[test]
+fn messages_after_a_disconnect_in_one_batch_are_unknown_and_do_nothing() {
+    let engine = engine();
+    let (mut reader, reader_id) = Ws::connected(&engine);
+    reader.subscribe(&reader_id, "/a");
+    let (mut browser, on_http) = Browser::connected(&engine);
+    let (mut ws, on_websocket) = Ws::connected(&engine);
+    let batch = |id: &str| {
+        json!([{"channel":"/meta/disconnect","clientId":id,"id":"1"},
+            {"channel":"/meta/subscribe","clientId":id,"id":"2","subscription":"/b"},
+            {"channel":"/a","clientId":id,"id":"3","data":1}])
+    };
+    ws.send(batch(&on_websocket));
+    for replies in [browser.ask(batch(&on_http)), ws.next()] {
+        assert_eq!(replies[0]["successful"], true, "{replies}");
+        assert_eq!(replies[1]["error"], "402::session_unknown", "{replies}");
+        assert_eq!(replies[2]["error"], "402::session_unknown", "{replies}");
+        assert_eq!(replies.as_array().map(Vec::len), Some(3), "{replies}");
+    }
+    assert_eq!(reader.next(), Value::Null, "nothing was published");
+    assert_eq!(engine.session_count(), 1);
+    assert_eq!(engine.subscribed_channels().len(), 1);
+}
