@@ -178,7 +178,10 @@ impl Cluster {
         self.spawn(runtime::accept(listener, shared.clone()));
         self.spawn(discovery::run_seeds(net.clone(), shared.clone()));
         if let Some(group) = shared.config.multicast.clone() {
-            self.spawn(discovery::run_multicast(net, group, shared.clone()));
+            self.spawn(discovery::run_multicast(net.clone(), group, shared.clone()));
+        }
+        if let Some(dns) = shared.config.dns.clone() {
+            self.spawn(discovery::run_dns(net, dns, shared.clone()));
         }
         Ok(())
     }

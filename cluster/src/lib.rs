@@ -31,7 +31,7 @@ mod wire;
 
 pub use clock::Clock;
 pub use cluster::{Cluster, LinkStats, StartError};
-pub use config::{ClusterConfig, ConfigError, LinkLimits, MulticastConfig, Observed};
+pub use config::{ClusterConfig, ConfigError, DnsConfig, LinkLimits, MulticastConfig, Observed};
 pub use counters::{Counter, Counters};
 pub use ids::{Incarnation, InvalidNodeName, Member, NodeId, NodeName};
 pub use membership::Conflict;

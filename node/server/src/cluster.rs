@@ -14,8 +14,8 @@ use std::time::Duration;
 use halley_bayeux::{Engine, Millis, Publication, UserId};
 use halley_cluster::seti::{PresenceListener, Seti};
 use halley_cluster::{
-    Cluster, ClusterConfig, Counters, InvalidNodeName, InvalidSecret, Member, MulticastConfig,
-    NodeName, Observed, RandomSource, StateChannel, TokioNet,
+    Cluster, ClusterConfig, Counters, DnsConfig, InvalidNodeName, InvalidSecret, Member,
+    MulticastConfig, NodeName, Observed, RandomSource, StateChannel, TokioNet,
 };
 use halley_replication::{CreateError, Objects, OortObject};
 use tokio::time::Instant;
@@ -95,6 +95,14 @@ pub(crate) fn cluster_config(
             interface: multicast.interface,
             ttl: multicast.ttl,
             interval: Duration::from_millis(multicast.interval_ms),
+        });
+    }
+    if mesh.discovery.contains(&Discovery::Dns) {
+        cluster.dns = Some(DnsConfig {
+            name: mesh.dns.name.clone().unwrap_or_default(),
+            port: mesh.dns.port,
+            interval: Duration::from_millis(mesh.dns.interval_ms),
+            servers: mesh.dns.servers.clone(),
         });
     }
     cluster.heartbeat_interval = Duration::from_millis(mesh.heartbeat_ms);

@@ -91,7 +91,7 @@ pub struct NodeFigures {
 type ClusterCounter = (&'static str, &'static str, fn(&Counters) -> u64);
 
 /// What the cluster layer counts.
-const CLUSTER_COUNTERS: [ClusterCounter; 12] = [
+const CLUSTER_COUNTERS: [ClusterCounter; 15] = [
     (
         "halley_links_reset_total",
         "Links to siblings reset because their queue was full.",
@@ -136,6 +136,21 @@ const CLUSTER_COUNTERS: [ClusterCounter; 12] = [
         "halley_mesh_datagrams_ignored_total",
         "Datagrams that were no announcement of this cluster, or came too fast.",
         |c| c.datagrams_ignored.get(),
+    ),
+    (
+        "halley_mesh_dns_answers_total",
+        "Answers of the DNS with addresses of nodes.",
+        |c| c.dns_answers.get(),
+    ),
+    (
+        "halley_mesh_dns_failures_total",
+        "Questions to the DNS that had no answer, or an empty one.",
+        |c| c.dns_failures.get(),
+    ),
+    (
+        "halley_mesh_dns_not_allowed_total",
+        "Addresses in answers of the DNS that are outside mesh.allow and were not dialled.",
+        |c| c.dns_addresses_not_allowed.get(),
     ),
     (
         "halley_nodes_refused_total",

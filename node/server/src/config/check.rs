@@ -228,6 +228,17 @@ fn mesh_relations(config: &mut Config, problems: &mut Vec<Problem>) {
             ));
         }
     }
+    match (&mesh.dns.name, mesh.discovery.contains(&Discovery::Dns)) {
+        (Some(_), false) => problems.push(Problem::new(
+            "mesh.dns.name",
+            "is set, but mesh.discovery does not name \"dns\"",
+        )),
+        (None, true) => problems.push(Problem::new(
+            "mesh.dns.name",
+            "is needed, since mesh.discovery names \"dns\"",
+        )),
+        _ => {}
+    }
     match mesh.advertise {
         None if mesh.listen.ip().is_unspecified() => problems.push(Problem::new(
             "mesh.advertise",

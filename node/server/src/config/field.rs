@@ -167,7 +167,10 @@ words!(
     LogLevel, "one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
     "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug, "trace" => Trace
 );
-words!(Discovery, "one of \"static\", \"multicast\"", "static" => Static, "multicast" => Multicast);
+words!(
+    Discovery, "one of \"static\", \"multicast\", \"dns\"",
+    "static" => Static, "multicast" => Multicast, "dns" => Dns
+);
 
 impl<T: Field> Field for Option<T> {
     const KIND: &'static str = T::KIND;

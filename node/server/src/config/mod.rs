@@ -21,6 +21,6 @@ pub use load::{ConfigError, Problem};
 pub use options::{OPTIONS, Opt};
 pub use print::{effective, reference};
 pub use types::{
-    AdminConfig, ClientConfig, Config, Discovery, LogConfig, LogFormat, LogLevel, MeshConfig,
-    MulticastConfig, NodeConfig, PresenceConfig, SetiConfig,
+    AdminConfig, ClientConfig, Config, Discovery, DnsConfig, LogConfig, LogFormat, LogLevel,
+    MeshConfig, MulticastConfig, NodeConfig, PresenceConfig, SetiConfig,
 };
