@@ -18,8 +18,9 @@ use crate::net::{Listener, Net};
 use crate::runtime::{self, Actor, Event, Registrations, Shared, StateLinks, Status};
 use crate::seti::Seti;
 use crate::{
-    Clock, ClusterConfig, ConfigError, Counters, Incarnation, Member, MembershipListener, NodeId,
-    NodeName, RandomSource, SendError, StateChannel, StateHandler, StateSender,
+    Clock, ClusterConfig, ConfigError, Counters, Incarnation, InterestQuery, InterestReport,
+    Member, MembershipListener, NodeId, NodeName, RandomSource, SendError, StateChannel,
+    StateHandler, StateSender,
 };
 
 /// Why the cluster layer cannot start.
@@ -262,6 +263,19 @@ impl Cluster {
             }
         });
         stats.collect()
+    }
+
+    /// What this node and its siblings want. It waits for its turn among the events of the links.
+    ///
+    /// Cancel-safe.
+    pub async fn interest(&self, query: InterestQuery) -> InterestReport {
+        let shared = &self.inner.shared;
+        let own = shared.interest.report(&query);
+        let (reply, answer) = oneshot::channel();
+        shared.event(Event::ReportInterest(query, reply)).await;
+        // No answer comes from a node that has stopped: it has no siblings.
+        let siblings = answer.await.unwrap_or_default();
+        InterestReport { own, siblings }
     }
 
     /// What was counted since the start.

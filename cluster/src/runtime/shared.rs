@@ -19,8 +19,8 @@ use crate::link::{LinkEnd, LinkQueue};
 use crate::membership::{Conflict, LinkId, Source};
 use crate::wire::{Interest, Proof, Refusal};
 use crate::{
-    Clock, ClusterConfig, Counters, Member, MembershipListener, NodeName, RandomSource,
-    StateChannel, StateHandler,
+    Clock, ClusterConfig, Counters, InterestQuery, Member, MembershipListener, NodeName,
+    RandomSource, StateChannel, StateHandler, Wanted,
 };
 
 /// Events that may wait for the actor. A full channel makes the readers of links wait, and with them the siblings.
@@ -65,6 +65,8 @@ pub(crate) enum Event {
     Known(LinkId, Vec<SocketAddr>),
     State(LinkId, StateChannel, Bytes, OwnedSemaphorePermit),
     SiblingLeaves(LinkId),
+    /// An operator asks what the siblings want.
+    ReportInterest(InterestQuery, oneshot::Sender<Vec<(NodeName, Wanted)>>),
     InDown {
         link: LinkId,
         end: LinkEnd,

@@ -211,6 +211,11 @@ impl ClusterParts {
         figures.collect()
     }
 
+    /// The cluster layer; `None` when the node runs alone.
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
+    }
+
     /// What the cluster layer has counted; `None` when the node runs alone.
     pub(crate) fn counters(&self) -> Option<Arc<Counters>> {
         self.cluster.as_ref().map(Cluster::counters)
@@ -249,6 +254,14 @@ struct SetiDirectory(Seti);
 impl Directory for SetiDirectory {
     fn users(&self) -> Vec<UserId> {
         self.0.users()
+    }
+
+    fn user_count(&self) -> usize {
+        self.0.user_count()
+    }
+
+    fn find_users(&self, text: &str, limit: usize) -> Vec<UserId> {
+        self.0.find_users(text, limit)
     }
 
     fn users_here(&self) -> usize {

@@ -9,6 +9,7 @@ use tracing::{error, info};
 
 use crate::bench::BenchCommand;
 use crate::config::{self, Config};
+use crate::ctl::CtlCommand;
 use crate::dev::{DevCommand, stdin_closed};
 use crate::logs;
 use crate::node::Node;
@@ -30,6 +31,8 @@ enum Command {
     Dev(DevCommand),
     /// Puts load on any Bayeux server and measures.
     Bench(Box<BenchCommand>),
+    /// Asks a running node on its admin address: 0 done, 1 the node says no, 2 it could not be asked.
+    Ctl(CtlCommand),
     /// Runs one node.
     Serve {
         /// The configuration, TOML. Without it: defaults and the environment.
@@ -56,6 +59,7 @@ pub fn run(line: CommandLine) -> ExitCode {
             bench.run().await?;
             Ok(ExitCode::SUCCESS)
         }),
+        Command::Ctl(ctl) => with_runtime(async move { Ok(ctl.run().await) }),
         Command::Serve {
             config,
             until_stdin_closes,

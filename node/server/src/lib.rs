@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! clients ──HTTP, WebSocket──> client ──frames──> halley_bayeux::Engine <── services
-//! scrapers, operators ──HTTP──> admin ──reads──> readiness, metrics
+//! scrapers, operators (ctl) ──HTTP──> admin ──reads──> readiness, metrics
 //! node: starts all of it from a config, and drains it
 //! ```
 //!
@@ -17,11 +17,13 @@ mod cluster;
 pub mod command_line;
 pub mod config;
 mod cookies;
+mod ctl;
 pub mod dev;
 mod http_server;
 mod logs;
 pub mod metrics;
 pub mod node;
+mod operators;
 mod origin;
 pub mod pages;
 mod readiness;
