@@ -19,7 +19,7 @@ use crate::runtime::{self, Actor, Event, Registrations, Shared, StateLinks, Stat
 use crate::seti::Seti;
 use crate::{
     Clock, ClusterConfig, ConfigError, Counters, Incarnation, InterestQuery, InterestReport,
-    Member, MembershipListener, NodeId, NodeName, RandomSource, SendError, StateChannel,
+    Member, MembershipListener, NodeId, NodeName, RandomSource, Secrets, SendError, StateChannel,
     StateHandler, StateSender,
 };
 
@@ -276,6 +276,17 @@ impl Cluster {
         // No answer comes from a node that has stopped: it has no siblings.
         let siblings = answer.await.unwrap_or_default();
         InterestReport { own, siblings }
+    }
+
+    /// Replaces the secrets. Links that stand are not proven again, so nobody leaves; every later handshake and datagram
+    /// goes by the new ones.
+    pub fn set_secrets(&self, secrets: Secrets) {
+        self.inner.shared.set_secrets(secrets);
+    }
+
+    /// How many secrets are accepted.
+    pub fn secret_count(&self) -> usize {
+        self.inner.shared.secrets().count()
     }
 
     /// What was counted since the start.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::forwarding::is_forwarded;
 use crate::wire::CLIENT_URL_BYTES_MAX;
-use crate::{NodeName, Secret};
+use crate::{NodeName, Secrets};
 
 /// Longest name of the DNS.
 const DNS_NAME_BYTES_MAX: usize = 253;
@@ -133,8 +133,8 @@ pub struct ClusterConfig {
     pub listen: SocketAddr,
     /// The address given to siblings. A port of 0 stands for the one that `listen` got; no address for `listen`.
     pub advertise: Option<SocketAddr>,
-    /// The shared secret.
-    pub secret: Secret,
+    /// The shared secret, or several while it is replaced. [`crate::Cluster::set_secrets`] changes them later.
+    pub secrets: Secrets,
     /// Addresses that may be dialled or accepted.
     pub allow: Vec<IpNet>,
     /// Which channels this node asks its siblings for.
@@ -173,13 +173,13 @@ pub struct ConfigError {
 
 impl ClusterConfig {
     /// A configuration with all defaults: no seeds, no multicast, no DNS, the private and loopback networks allowed.
-    pub fn new(name: NodeName, listen: SocketAddr, secret: Secret) -> Self {
+    pub fn new(name: NodeName, listen: SocketAddr, secrets: impl Into<Secrets>) -> Self {
         Self {
             name,
             client_url: String::new(),
             listen,
             advertise: None,
-            secret,
+            secrets: secrets.into(),
             allow: default_allow(),
             channels: Observed::FollowSubscriptions,
             siblings: Vec::new(),

@@ -40,6 +40,6 @@ pub use membership::Conflict;
 pub use net::{Datagrams, Listener, Net, TokioDatagrams, TokioListener, TokioNet};
 pub use random::RandomSource;
 pub use runtime::Status;
-pub use secret::{InvalidSecret, Secret};
+pub use secret::{InvalidSecret, InvalidSecrets, Secret, Secrets};
 pub use state::{MembershipListener, SendError, StateChannel, StateHandler, StateSender};
 pub use wire::Refusal;

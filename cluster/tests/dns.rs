@@ -64,15 +64,15 @@ async fn scripted(name: &str, net: &ScriptedNet) -> Node {
     let mut config = config(name, &[]);
     config.dns = dns("nodes.example", 7400, Vec::new());
     let node = Node::prepare(config);
-    node.cluster.open(net.clone()).await.unwrap();
+    node.cluster.open(net.clone()).await.expect("opens");
     node
 }
 
 /// Two free addresses of loopback with the same port, as pods have.
 fn same_port(hosts: &[u8]) -> u16 {
     for _ in 0..100 {
-        let first = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = first.local_addr().unwrap().port();
+        let first = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        let port = first.local_addr().expect("an address").port();
         let rest = hosts
             .iter()
             .map(|host| std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 0, *host), port)));
@@ -191,7 +191,7 @@ async fn resolved(port: u16, name: &str, server: &NameServer) -> [Node; 2] {
         config.dns = dns(name, port, vec![server.address()]);
         nodes.push(Node::start(config).await);
     }
-    nodes.try_into().unwrap()
+    nodes.try_into().expect("two nodes")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use halley_bayeux::Engine;
 use parking_lot::{Mutex, RwLock};
@@ -20,7 +21,7 @@ use crate::membership::{Conflict, LinkId, Source};
 use crate::wire::{Interest, Proof, Refusal};
 use crate::{
     Clock, ClusterConfig, Counters, InterestQuery, Member, MembershipListener, NodeName,
-    RandomSource, StateChannel, StateHandler, Wanted,
+    RandomSource, Secrets, StateChannel, StateHandler, Wanted,
 };
 
 /// Events that may wait for the actor. A full channel makes the readers of links wait, and with them the siblings.
@@ -115,6 +116,8 @@ pub struct Status {
 
 pub(crate) struct Shared {
     pub(crate) config: ClusterConfig,
+    /// Those that are valid now. Written by [`crate::Cluster::set_secrets`], read by every handshake and datagram.
+    secrets: ArcSwap<Secrets>,
     pub(crate) clock: Clock,
     pub(crate) random: RandomSource,
     pub(crate) engine: Arc<Engine>,
@@ -171,6 +174,7 @@ impl Shared {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let interest = Arc::new(LocalInterest::new(&config.channels));
         let shared = Self {
+            secrets: ArcSwap::from_pointee(config.secrets.clone()),
             config,
             clock,
             random,
@@ -194,6 +198,14 @@ impl Shared {
             dial_brake: LogBrake::default(),
         };
         (shared, receiver)
+    }
+
+    pub(crate) fn secrets(&self) -> Secrets {
+        Secrets::clone(&self.secrets.load())
+    }
+
+    pub(crate) fn set_secrets(&self, secrets: Secrets) {
+        self.secrets.store(Arc::new(secrets));
     }
 
     pub(crate) fn me(&self) -> Member {

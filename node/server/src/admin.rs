@@ -131,6 +131,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Response {
             "sessions": stats.sessions,
             "channels": stats.channels,
             "subscriptions": stats.subscriptions,
+            "mesh_secrets": figures.secrets,
             "nodes": nodes,
             "links": links,
         }),

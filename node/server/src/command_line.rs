@@ -142,12 +142,20 @@ async fn serve_until_told(config: Config, until_stdin_closes: bool) -> anyhow::R
     // Before the node is up, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let node = Node::start(config).await?;
-    let why = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        () = node.drain_requested() => "the admin address",
-        closed = stdin_closed(), if until_stdin_closes => { closed?; "the end of standard input" }
+    let mut stdin = std::pin::pin!(stdin_closed());
+    let why = loop {
+        tokio::select! {
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            () = node.drain_requested() => break "the admin address",
+            closed = &mut stdin, if until_stdin_closes => { closed?; break "the end of standard input" }
+            _ = hang_up.recv() => {
+                info!("SIGHUP: files are read again");
+                node.reload();
+            }
+        }
     };
     info!(by = why, "drain begins");
     tokio::select! {

@@ -27,6 +27,7 @@ mod operators;
 mod origin;
 pub mod pages;
 mod readiness;
+mod secret_file;
 pub mod services;
 mod timed_io;
 

@@ -34,6 +34,7 @@ pub struct LinkFigures {
 pub struct Metrics {
     registry: Registry,
     members: IntGauge,
+    secrets: IntGauge,
     ready: IntGauge,
     sessions: IntGauge,
     channels: IntGauge,
@@ -64,6 +65,8 @@ pub struct Metrics {
     pub(crate) http_errors: IntCounterVec,
     /// Clients cut off because they took nothing for too long.
     pub(crate) slow_clients: IntCounter,
+    /// Changes of the file with the secrets, by what came of them.
+    pub(crate) secret_reloads: IntCounterVec,
     /// Held while the figures are brought up to date and written.
     scrape: Mutex<()>,
 }
@@ -79,6 +82,8 @@ impl fmt::Debug for Metrics {
 pub struct NodeFigures {
     /// Members of the cluster, this node included.
     pub members: usize,
+    /// Secrets of the mesh that are accepted; 0 when the node runs alone.
+    pub secrets: usize,
     /// Whether `/readyz` answers 200.
     pub ready: bool,
     /// The links to siblings.
@@ -211,6 +216,10 @@ impl Metrics {
                 "halley_members",
                 "Members of the cluster, this node included.",
             )?,
+            secrets: gauge(
+                "halley_mesh_secrets",
+                "Secrets of the mesh that are accepted: 1, more while one is replaced, 0 when the node runs alone.",
+            )?,
             ready: gauge("halley_ready", "1 when clients may be sent to this node.")?,
             sessions: gauge("halley_sessions", "Sessions on this node.")?,
             channels: gauge("halley_channels", "Channels on this node.")?,
@@ -288,6 +297,18 @@ impl Metrics {
                 "halley_slow_clients_total",
                 "WebSocket clients cut off because they took nothing for client.write_timeout_ms.",
             )?,
+            secret_reloads: {
+                let reloads = counters(
+                    "halley_mesh_secret_reloads_total",
+                    "Changes of mesh.secret_file that were taken over, or could not be used.",
+                    "result",
+                )?;
+                // Both are there from the start, so that a rate can be taken of them.
+                for result in ["changed", "failed"] {
+                    reloads.with_label_values(&[result]);
+                }
+                reloads
+            },
             registry,
             scrape: Mutex::new(()),
         })
@@ -311,6 +332,7 @@ impl Metrics {
 
     fn refresh(&self, stats: &EngineStats, figures: &NodeFigures) {
         self.members.set(signed(figures.members as u64));
+        self.secrets.set(signed(figures.secrets as u64));
         self.ready.set(i64::from(figures.ready));
         self.sessions.set(signed(stats.sessions));
         self.channels.set(signed(stats.channels));

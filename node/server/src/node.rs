@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use halley_bayeux::{ChannelName, DefaultPolicy, EndReason, Engine};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +25,7 @@ use crate::config::{self, Config};
 use crate::http_server::{HttpServer, Limits};
 use crate::metrics::{Metrics, NodeFigures};
 use crate::readiness::{Readiness, Unready};
+use crate::secret_file;
 use crate::services::{self, Direct, NodeInfo, NodesService, Presence};
 
 /// Time between two calls of the engine's timers.
@@ -74,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) cluster: ClusterParts,
+    /// Notified when files that may have changed are to be read again.
+    pub(crate) reload: Notify,
     /// Cancelled when an operator asks the process to end.
     pub(crate) drain_requested: CancellationToken,
 }
@@ -91,6 +95,10 @@ impl Shared {
     pub(crate) fn figures(&self) -> NodeFigures {
         NodeFigures {
             members: self.cluster.member_count(),
+            secrets: self
+                .cluster
+                .cluster()
+                .map_or(0, |cluster| cluster.secret_count()),
             ready: self.readiness.is_ready(),
             links: self.cluster.links(),
             cluster: self.cluster.counters(),
@@ -165,10 +173,15 @@ impl Node {
             metrics,
             readiness,
             cluster,
+            reload: Notify::new(),
             drain_requested: CancellationToken::new(),
             config,
         });
         background.spawn(tick(Arc::clone(&shared), end.clone()));
+        if shared.config.clustered() {
+            let watch = secret_file::watch(Arc::clone(&shared));
+            background.spawn(end.clone().run_until_cancelled_owned(watch));
+        }
         let node = Self {
             shared,
             client_address,
@@ -280,6 +293,12 @@ impl Node {
     #[must_use]
     pub fn readiness(&self) -> &Arc<Readiness> {
         &self.shared.readiness
+    }
+
+    /// Reads the files again that may have changed: that with the secrets of the mesh. What cannot be read is logged, and
+    /// the node goes on with what it has.
+    pub fn reload(&self) {
+        self.shared.reload.notify_one();
     }
 
     /// Completes when an operator asks the process to end. Cancel-safe.

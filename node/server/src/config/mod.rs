@@ -16,6 +16,7 @@ mod options;
 mod print;
 mod types;
 
+pub(crate) use check::read_secret_file;
 pub use check::{Secret, Token};
 pub use load::{ConfigError, Problem};
 pub use options::{OPTIONS, Opt};

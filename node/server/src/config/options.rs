@@ -142,7 +142,7 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.advertise", mesh.advertise, like "\"10.0.0.1:7400\"",
             "Address given to siblings; when absent: the listening address, which must then name an interface.";
         "mesh.secret_file", mesh.secret_file, like "\"/etc/halley/secret\"",
-            "A file with the secret that all nodes share, at least 32 bytes; a clustered node does not start without.";
+            "A file with the secret that all nodes share, at least 32 bytes; a clustered node does not start without. While it is replaced: one per line, at most 4, the first proves and all are accepted; read again every 5 s and on SIGHUP.";
         "mesh.secret", mesh.secret, like "\"at least 32 bytes, the same on all nodes\"",
             "The secret itself, instead of a file.";
         "mesh.allow", mesh.allow,

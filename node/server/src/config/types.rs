@@ -105,9 +105,9 @@ pub struct MeshConfig {
     pub listen: SocketAddr,
     /// Address given to siblings; the address of `listen` when not given.
     pub advertise: Option<SocketAddr>,
-    /// The secret itself.
+    /// The secret itself, or what is in the file.
     pub secret: Option<Secret>,
-    /// A file with the secret.
+    /// A file with the secret, or with several while one is replaced: one per line.
     pub secret_file: Option<PathBuf>,
     /// Addresses that may be dialled or accepted.
     pub allow: Vec<IpNet>,

@@ -162,7 +162,7 @@ pub(super) fn status(answer: &Value) -> String {
             cell(&reason["detail"])
         );
     }
-    for key in ["sessions", "channels", "subscriptions"] {
+    for key in ["sessions", "channels", "subscriptions", "mesh_secrets"] {
         let _ = writeln!(out, "{key}: {}", cell(&answer[key]));
     }
     let nodes = list(answer, "nodes");
