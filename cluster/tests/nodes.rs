@@ -248,7 +248,7 @@ async fn nodes_find_each_other_by_multicast() {
         let _ = socket.send_to(garbage, ("127.0.0.1", free));
     }
     let mut stranger = config("c", &[]);
-    (stranger.multicast, stranger.secret) = (group(free), secret(2));
+    (stranger.multicast, stranger.secrets) = (group(free), secret(2).into());
     let c = Node::start(stranger).await;
     eventually("joined", || a.names() == ["b"] && b.names() == ["a"]).await;
     eventually("foreign datagrams are counted", || {

@@ -9,6 +9,7 @@ use tracing::{error, info};
 
 use crate::bench::BenchCommand;
 use crate::config::{self, Config};
+use crate::ctl::CtlCommand;
 use crate::dev::{DevCommand, stdin_closed};
 use crate::logs;
 use crate::node::Node;
@@ -33,6 +34,8 @@ enum Command {
     Bench(Box<BenchCommand>),
     /// Echoes WebSocket messages with the node's own WebSocket stack, for conformance suites.
     WsEcho(WsEchoCommand),
+    /// Asks a running node on its admin address: 0 done, 1 the node says no, 2 it could not be asked.
+    Ctl(CtlCommand),
     /// Runs one node.
     Serve {
         /// The configuration, TOML. Without it: defaults and the environment.
@@ -63,6 +66,7 @@ pub fn run(line: CommandLine) -> ExitCode {
             echo.run().await?;
             Ok(ExitCode::SUCCESS)
         }),
+        Command::Ctl(ctl) => with_runtime(async move { Ok(ctl.run().await) }),
         Command::Serve {
             config,
             until_stdin_closes,
@@ -154,7 +158,10 @@ async fn serve_until_told(config: Config, until_stdin_closes: bool) -> anyhow::R
             _ = interrupt.recv() => break "SIGINT",
             () = node.drain_requested() => break "the admin address",
             closed = closed.as_mut(), if until_stdin_closes => { closed?; break "the end of standard input" }
-            _ = hangup.recv() => node.reload_certificate().await,
+            _ = hangup.recv() => {
+                info!("SIGHUP: files are read again");
+                node.reload().await;
+            }
         }
     };
     info!(by = why, "drain begins");

@@ -34,6 +34,7 @@ pub struct LinkFigures {
 pub struct Metrics {
     registry: Registry,
     members: IntGauge,
+    secrets: IntGauge,
     ready: IntGauge,
     sessions: IntGauge,
     channels: IntGauge,
@@ -72,6 +73,8 @@ pub struct Metrics {
     pub(crate) tls_reloads: IntCounter,
     /// Times a new certificate could not be used.
     pub(crate) tls_reload_failures: IntCounter,
+    /// Changes of the file with the secrets, by what came of them.
+    pub(crate) secret_reloads: IntCounterVec,
     /// Held while the figures are brought up to date and written.
     scrape: Mutex<()>,
 }
@@ -87,6 +90,8 @@ impl fmt::Debug for Metrics {
 pub struct NodeFigures {
     /// Members of the cluster, this node included.
     pub members: usize,
+    /// Secrets of the mesh that are accepted; 0 when the node runs alone.
+    pub secrets: usize,
     /// Whether `/readyz` answers 200.
     pub ready: bool,
     /// The links to siblings.
@@ -99,7 +104,7 @@ pub struct NodeFigures {
 type ClusterCounter = (&'static str, &'static str, fn(&Counters) -> u64);
 
 /// What the cluster layer counts.
-const CLUSTER_COUNTERS: [ClusterCounter; 12] = [
+const CLUSTER_COUNTERS: [ClusterCounter; 15] = [
     (
         "halley_links_reset_total",
         "Links to siblings reset because their queue was full.",
@@ -144,6 +149,21 @@ const CLUSTER_COUNTERS: [ClusterCounter; 12] = [
         "halley_mesh_datagrams_ignored_total",
         "Datagrams that were no announcement of this cluster, or came too fast.",
         |c| c.datagrams_ignored.get(),
+    ),
+    (
+        "halley_mesh_dns_answers_total",
+        "Answers of the DNS with addresses of nodes.",
+        |c| c.dns_answers.get(),
+    ),
+    (
+        "halley_mesh_dns_failures_total",
+        "Questions to the DNS that had no answer, or an empty one.",
+        |c| c.dns_failures.get(),
+    ),
+    (
+        "halley_mesh_dns_not_allowed_total",
+        "Addresses in answers of the DNS that are outside mesh.allow and were not dialled.",
+        |c| c.dns_addresses_not_allowed.get(),
     ),
     (
         "halley_nodes_refused_total",
@@ -203,6 +223,10 @@ impl Metrics {
             members: gauge(
                 "halley_members",
                 "Members of the cluster, this node included.",
+            )?,
+            secrets: gauge(
+                "halley_mesh_secrets",
+                "Secrets of the mesh that are accepted: 1, more while one is replaced, 0 when the node runs alone.",
             )?,
             ready: gauge("halley_ready", "1 when clients may be sent to this node.")?,
             sessions: gauge("halley_sessions", "Sessions on this node.")?,
@@ -297,6 +321,18 @@ impl Metrics {
                 "halley_tls_reload_failures_total",
                 "Times a new certificate could not be used and the old one stayed.",
             )?,
+            secret_reloads: {
+                let reloads = counters(
+                    "halley_mesh_secret_reloads_total",
+                    "Changes of mesh.secret_file that were taken over, or could not be used.",
+                    "result",
+                )?;
+                // Both are there from the start, so that a rate can be taken of them.
+                for result in ["changed", "failed"] {
+                    reloads.with_label_values(&[result]);
+                }
+                reloads
+            },
             registry,
             scrape: Mutex::new(()),
         })
@@ -320,6 +356,7 @@ impl Metrics {
 
     fn refresh(&self, stats: &EngineStats, figures: &NodeFigures) {
         self.members.set(signed(figures.members as u64));
+        self.secrets.set(signed(figures.secrets as u64));
         self.ready.set(i64::from(figures.ready));
         self.sessions.set(signed(stats.sessions));
         self.channels.set(signed(stats.channels));

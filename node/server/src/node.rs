@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use halley_bayeux::{ChannelName, DefaultPolicy, EndReason, Engine};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +25,7 @@ use crate::config::{self, Config};
 use crate::http_server::{self, Http2Limits, HttpServer, Limits};
 use crate::metrics::{Metrics, NodeFigures};
 use crate::readiness::{Readiness, Unready};
+use crate::secret_file;
 use crate::services::{self, Direct, NodeInfo, NodesService, Presence};
 use crate::tls::{Tls, TlsFiles};
 
@@ -80,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) cluster: ClusterParts,
     /// `None`: clients are served in clear text.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// Notified when files that may have changed are to be read again.
+    pub(crate) reload: Notify,
     /// Cancelled when an operator asks the process to end.
     pub(crate) drain_requested: CancellationToken,
 }
@@ -97,6 +101,10 @@ impl Shared {
     pub(crate) fn figures(&self) -> NodeFigures {
         NodeFigures {
             members: self.cluster.member_count(),
+            secrets: self
+                .cluster
+                .cluster()
+                .map_or(0, |cluster| cluster.secret_count()),
             ready: self.readiness.is_ready(),
             links: self.cluster.links(),
             cluster: self.cluster.counters(),
@@ -174,6 +182,7 @@ impl Node {
             readiness,
             cluster,
             tls,
+            reload: Notify::new(),
             drain_requested: CancellationToken::new(),
             config,
         });
@@ -181,6 +190,10 @@ impl Node {
         let reload_ms = shared.config.client.tls.reload_interval_ms;
         if let Some(tls) = shared.tls.clone().filter(|_| reload_ms > 0) {
             background.spawn(tls.keep_fresh(Duration::from_millis(reload_ms), end.clone()));
+        }
+        if shared.config.clustered() {
+            let watch = secret_file::watch(Arc::clone(&shared));
+            background.spawn(end.clone().run_until_cancelled_owned(watch));
         }
         let node = Self {
             shared,
@@ -303,15 +316,14 @@ impl Node {
         &self.shared.readiness
     }
 
-    /// Reads the TLS certificate and key again, as on SIGHUP. Without TLS nothing happens; files that cannot be used are
-    /// logged and counted, and the old ones stay.
-    pub async fn reload_certificate(&self) {
-        let Some(tls) = self.shared.tls.clone() else {
-            info!("asked to reload, but there is no TLS certificate");
-            return;
-        };
-        // A panic in there is in the log already.
-        let _ = tokio::task::spawn_blocking(move || tls.reload()).await;
+    /// Reads the files again that may have changed, as on SIGHUP: the secrets of the mesh, the TLS certificate and key. What
+    /// cannot be used is logged and counted, and the node goes on with what it has.
+    pub async fn reload(&self) {
+        self.shared.reload.notify_one();
+        if let Some(tls) = self.shared.tls.clone() {
+            // A panic in there is in the log already.
+            let _ = tokio::task::spawn_blocking(move || tls.reload()).await;
+        }
     }
 
     /// Completes when an operator asks the process to end. Cancel-safe.

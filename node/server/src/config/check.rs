@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use halley_cluster::NodeName;
+use halley_cluster::{InvalidSecrets, NodeName, Secrets};
 use subtle::ConstantTimeEq as _;
 
 use super::load::Problem;
@@ -209,16 +209,23 @@ fn mesh_secret(config: &mut Config, mesh: bool, discovery: bool, problems: &mut 
     if !config.mesh.clustered {
         return;
     }
-    let secret = match (&config.mesh.secret, &config.mesh.secret_file) {
-        (Some(_), Some(_)) => {
-            problems.push(Problem::new(
-                "mesh.secret",
-                "give either mesh.secret or mesh.secret_file, not both",
-            ));
-            return;
-        }
-        (Some(secret), None) => Ok(("mesh.secret", secret.clone())),
-        (None, Some(file)) => read_trimmed(file).map(|bytes| ("mesh.secret_file", Secret(bytes))),
+    match (&config.mesh.secret, &config.mesh.secret_file) {
+        (Some(_), Some(_)) => problems.push(Problem::new(
+            "mesh.secret",
+            "give either mesh.secret or mesh.secret_file, not both",
+        )),
+        (Some(secret), None) if secret.0.len() < SECRET_BYTES_MIN => problems.push(Problem::new(
+            "mesh.secret",
+            format!(
+                "the secret has {} bytes, at least {SECRET_BYTES_MIN} are needed",
+                secret.0.len()
+            ),
+        )),
+        (Some(_), None) => {}
+        (None, Some(file)) => match read_secret_file(file) {
+            Ok((text, _)) => config.mesh.secret = Some(text),
+            Err(problem) => problems.push(Problem::new("mesh.secret_file", problem)),
+        },
         (None, None) => {
             problems.push(Problem::new(
                 "mesh.secret_file",
@@ -227,20 +234,21 @@ fn mesh_secret(config: &mut Config, mesh: bool, discovery: bool, problems: &mut 
                      without a [mesh] section the node runs alone"
                 ),
             ));
-            return;
         }
-    };
-    match secret {
-        Ok((key, secret)) if secret.0.len() < SECRET_BYTES_MIN => problems.push(Problem::new(
-            key,
-            format!(
-                "the secret has {} bytes, at least {SECRET_BYTES_MIN} are needed",
-                secret.0.len()
-            ),
-        )),
-        Ok((_, secret)) => config.mesh.secret = Some(secret),
-        Err(error) => problems.push(Problem::new("mesh.secret_file", error)),
     }
+}
+
+/// Reads the file with the secrets: what is in it, and what it means. The error says what to do.
+pub(crate) fn read_secret_file(file: &Path) -> Result<(Secret, Secrets), String> {
+    let text = read_trimmed(file)?;
+    let secrets = Secrets::from_lines(&text).map_err(|error| match error {
+        InvalidSecrets::Short { line, problem } => format!(
+            "the secret has {} bytes, at least {SECRET_BYTES_MIN} are needed (line {line}; there is one secret per line)",
+            problem.0
+        ),
+        other => other.to_string(),
+    })?;
+    Ok((Secret(text), secrets))
 }
 
 fn mesh_relations(config: &mut Config, problems: &mut Vec<Problem>) {
@@ -261,6 +269,17 @@ fn mesh_relations(config: &mut Config, problems: &mut Vec<Problem>) {
                 format!("{address:?} is not host and port"),
             ));
         }
+    }
+    match (&mesh.dns.name, mesh.discovery.contains(&Discovery::Dns)) {
+        (Some(_), false) => problems.push(Problem::new(
+            "mesh.dns.name",
+            "is set, but mesh.discovery does not name \"dns\"",
+        )),
+        (None, true) => problems.push(Problem::new(
+            "mesh.dns.name",
+            "is needed, since mesh.discovery names \"dns\"",
+        )),
+        _ => {}
     }
     match mesh.advertise {
         None if mesh.listen.ip().is_unspecified() => problems.push(Problem::new(

@@ -171,7 +171,10 @@ words!(
     Activity, "one of \"off\", \"client\", \"client-server\"",
     "off" => Off, "client" => Client, "client-server" => ClientServer
 );
-words!(Discovery, "one of \"static\", \"multicast\"", "static" => Static, "multicast" => Multicast);
+words!(
+    Discovery, "one of \"static\", \"multicast\", \"dns\"",
+    "static" => Static, "multicast" => Multicast, "dns" => Dns
+);
 
 impl<T: Field> Field for Option<T> {
     const KIND: &'static str = T::KIND;

@@ -16,11 +16,12 @@ mod options;
 mod print;
 mod types;
 
+pub(crate) use check::read_secret_file;
 pub use check::{Secret, Token};
 pub use load::{ConfigError, Problem};
 pub use options::{OPTIONS, Opt};
 pub use print::{effective, reference};
 pub use types::{
-    AdminConfig, ClientConfig, Config, Discovery, Http2Config, LogConfig, LogFormat, LogLevel,
-    MeshConfig, MulticastConfig, NodeConfig, PresenceConfig, SetiConfig, TlsConfig,
+    AdminConfig, ClientConfig, Config, Discovery, DnsConfig, Http2Config, LogConfig, LogFormat,
+    LogLevel, MeshConfig, MulticastConfig, NodeConfig, PresenceConfig, SetiConfig, TlsConfig,
 };

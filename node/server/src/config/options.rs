@@ -167,7 +167,7 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.advertise", mesh.advertise, like "\"10.0.0.1:7400\"",
             "Address given to siblings; when absent: the listening address, which must then name an interface.";
         "mesh.secret_file", mesh.secret_file, like "\"/etc/halley/secret\"",
-            "A file with the secret that all nodes share, at least 32 bytes; a clustered node does not start without.";
+            "A file with the secret that all nodes share, at least 32 bytes; a clustered node does not start without. While it is replaced: one per line, at most 4, the first proves and all are accepted; read again every 5 s and on SIGHUP.";
         "mesh.secret", mesh.secret, like "\"at least 32 bytes, the same on all nodes\"",
             "The secret itself, instead of a file.";
         "mesh.allow", mesh.allow,
@@ -175,7 +175,7 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.channels", mesh.channels, like "[\"/**\"]",
             "Observed channels (CometD: oort.channels); when absent: follow local subscriptions.";
         "mesh.discovery", mesh.discovery,
-            "How siblings are found, any of \"static\", \"multicast\". Written as empty, with no siblings and no secret: the node runs alone.";
+            "How siblings are found, any of \"static\", \"multicast\", \"dns\". Written as empty, with no siblings and no secret: the node runs alone.";
         "mesh.siblings", mesh.siblings, "Siblings by host and port, for static discovery.";
         "mesh.heartbeat_ms", mesh.heartbeat_ms, in 10..=60_000, "Time between two heartbeats on a link.";
         "mesh.detection_ms", mesh.detection_ms, in 50..=300_000, "Silence after which a sibling counts as lost.";
@@ -188,6 +188,12 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.multicast.interface", mesh.multicast.interface, "Address of the interface to use.";
         "mesh.multicast.ttl", mesh.multicast.ttl, in 0..=255, "Time to live of the datagrams.";
         "mesh.multicast.interval_ms", mesh.multicast.interval_ms, in 10..=DAY_MS, "Time between two announcements.";
+        "mesh.dns.name", mesh.dns.name, like "\"halley-mesh.default.svc.cluster.local\"",
+            "Name whose addresses (A and AAAA) are those of the nodes; one that begins with _ is asked for SRV records. A name with a dot in it is absolute.";
+        "mesh.dns.port", mesh.dns.port, in 1..=65_535, "Mesh port of the nodes behind the name; SRV records bring their own.";
+        "mesh.dns.interval_ms", mesh.dns.interval_ms, in 100..=DAY_MS,
+            "Longest time between two questions; the shortest is half of it.";
+        "mesh.dns.servers", mesh.dns.servers, "Name servers to ask, with port; empty: those of /etc/resolv.conf.";
 
         "admin.listen", admin.listen, "Where /healthz, /readyz, /metrics and /admin/ are served.";
         "admin.token_file", admin.token_file, like "\"/etc/halley/admin-token\"",

@@ -168,9 +168,9 @@ pub struct MeshConfig {
     pub listen: SocketAddr,
     /// Address given to siblings; the address of `listen` when not given.
     pub advertise: Option<SocketAddr>,
-    /// The secret itself.
+    /// The secret itself, or what is in the file.
     pub secret: Option<Secret>,
-    /// A file with the secret.
+    /// A file with the secret, or with several while one is replaced: one per line.
     pub secret_file: Option<PathBuf>,
     /// Addresses that may be dialled or accepted.
     pub allow: Vec<IpNet>,
@@ -190,6 +190,8 @@ pub struct MeshConfig {
     pub join_wait_ms: u64,
     /// `[mesh.multicast]`
     pub multicast: MulticastConfig,
+    /// `[mesh.dns]`
+    pub dns: DnsConfig,
     /// True when this node takes part in a cluster. Written by the checks, read by the wiring.
     pub(super) clustered: bool,
 }
@@ -210,6 +212,7 @@ impl Default for MeshConfig {
             link_queue_bytes: 32 << 20,
             join_wait_ms: 1000,
             multicast: MulticastConfig::default(),
+            dns: DnsConfig::default(),
             clustered: false,
         }
     }
@@ -242,6 +245,30 @@ impl Default for MulticastConfig {
     }
 }
 
+/// `[mesh.dns]`
+#[derive(Debug, Clone)]
+pub struct DnsConfig {
+    /// The name whose addresses are those of the nodes.
+    pub name: Option<String>,
+    /// The mesh port of all nodes.
+    pub port: u16,
+    /// Time between two questions.
+    pub interval_ms: u64,
+    /// Name servers to ask; empty: those of the system.
+    pub servers: Vec<SocketAddr>,
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            port: 7400,
+            interval_ms: 2000,
+            servers: Vec::new(),
+        }
+    }
+}
+
 /// A way to find siblings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discovery {
@@ -249,6 +276,8 @@ pub enum Discovery {
     Static,
     /// Announcements to a multicast group.
     Multicast,
+    /// The addresses of a name.
+    Dns,
 }
 
 /// `[admin]`: health, metrics, operator commands.
