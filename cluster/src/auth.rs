@@ -17,8 +17,8 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::wire::{
-    Challenge, Hello, MAC_BYTES, NONCE_BYTES, Proof, Refusal, Refused, VERSION_MAX, VERSION_MIN,
-    Welcome, encode_body,
+    Challenge, Hello, MAC_BYTES, NONCE_BYTES, Proof, Refusal, Refused, Versions, Welcome,
+    encode_body,
 };
 use crate::{Member, Secret, Secrets};
 
@@ -30,8 +30,10 @@ const LABEL_DATAGRAM: &[u8] = b"halley mesh: advertisement";
 /// Why a handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AuthError {
-    #[error("no common version of the mesh protocol")]
-    Version,
+    #[error(
+        "no common version of the mesh protocol: this node speaks {here}, the other one {there}"
+    )]
+    Version { here: Versions, there: Versions },
     #[error("the other side does not know the cluster secret")]
     Secret,
 }
@@ -52,14 +54,23 @@ pub(crate) struct DiallerProved {
 }
 
 impl Dialler {
-    pub(crate) fn new(nonce: [u8; NONCE_BYTES]) -> Self {
+    pub(crate) fn new(nonce: [u8; NONCE_BYTES], versions: Versions) -> Self {
         Self {
             hello: Hello {
-                version_min: VERSION_MIN,
-                version_max: VERSION_MAX,
+                version_min: versions.min,
+                version_max: versions.max,
                 nonce,
             },
         }
+    }
+
+    /// The error when the acceptor speaks other versions.
+    pub(crate) fn no_common_version(&self, there: Versions) -> AuthError {
+        let here = Versions {
+            min: self.hello.version_min,
+            max: self.hello.version_max,
+        };
+        AuthError::Version { here, there }
     }
 
     pub(crate) fn hello(&self) -> Hello {
@@ -73,8 +84,10 @@ impl Dialler {
         identity: Member,
         uptime_ms: u64,
     ) -> Result<(DiallerProved, Proof), AuthError> {
-        if !(VERSION_MIN..=VERSION_MAX).contains(&challenge.version) {
-            return Err(AuthError::Version);
+        let (min, max) = (self.hello.version_min, self.hello.version_max);
+        if !(Versions { min, max }).contains(challenge.version) {
+            let (min, max) = (challenge.version, challenge.version);
+            return Err(self.no_common_version(Versions { min, max }));
         }
         let transcript = Transcript {
             hello: self.hello,
@@ -151,11 +164,15 @@ impl Acceptor {
     pub(crate) fn new(
         hello: Hello,
         nonce: [u8; NONCE_BYTES],
+        here: Versions,
     ) -> Result<(Self, Challenge), AuthError> {
-        let version = hello.version_max.min(VERSION_MAX);
-        if version < hello.version_min.max(VERSION_MIN) {
-            return Err(AuthError::Version);
-        }
+        let there = Versions {
+            min: hello.version_min,
+            max: hello.version_max,
+        };
+        let version = here
+            .common(there)
+            .ok_or(AuthError::Version { here, there })?;
         let challenge = Challenge { version, nonce };
         Ok((
             Self {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::wire::VERSION_MAX;
 use crate::{Incarnation, NodeName};
 
 fn secret(byte: u8) -> Secrets {
@@ -24,8 +25,9 @@ fn until_proof(
     acceptor_nonce: u8,
     secret: &Secrets,
 ) -> (DiallerProved, Proof, Acceptor) {
-    let dialler = Dialler::new([dialler_nonce; 32]);
-    let (acceptor, challenge) = Acceptor::new(dialler.hello(), [acceptor_nonce; 32]).unwrap();
+    let dialler = Dialler::new([dialler_nonce; 32], Versions::ALL);
+    let (acceptor, challenge) =
+        Acceptor::new(dialler.hello(), [acceptor_nonce; 32], Versions::ALL).unwrap();
     let (proved, proof) = dialler.prove(&challenge, secret, member("a"), 1).unwrap();
     (proved, proof, acceptor)
 }
@@ -99,17 +101,19 @@ fn versions_are_negotiated() {
         version_max: max,
         nonce: [0; 32],
     };
-    let (_, challenge) = Acceptor::new(hello(0, 200), [0; 32]).unwrap();
+    let (_, challenge) = Acceptor::new(hello(0, 200), [0; 32], Versions::ALL).unwrap();
     assert_eq!(challenge.version, VERSION_MAX);
     assert_eq!(
-        Acceptor::new(hello(VERSION_MAX + 1, 200), [0; 32]).unwrap_err(),
-        AuthError::Version
+        Acceptor::new(hello(VERSION_MAX + 1, 200), [0; 32], Versions::ALL)
+            .unwrap_err()
+            .to_string(),
+        "no common version of the mesh protocol: this node speaks 1, the other one 2 to 200"
     );
     // A downgrade by somebody in between changes the transcript, and the proof fails.
-    let dialler = Dialler::new([1; 32]);
+    let dialler = Dialler::new([1; 32], Versions::ALL);
     let mut tampered = dialler.hello();
     tampered.version_max = 9;
-    let (acceptor, challenge) = Acceptor::new(tampered, [2; 32]).unwrap();
+    let (acceptor, challenge) = Acceptor::new(tampered, [2; 32], Versions::ALL).unwrap();
     let (_, proof) = dialler
         .prove(&challenge, &secret(1), member("a"), 1)
         .unwrap();

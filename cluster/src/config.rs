@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::forwarding::is_forwarded;
 use crate::wire::CLIENT_URL_BYTES_MAX;
-use crate::{NodeName, Secrets};
+use crate::{NodeName, Secrets, Versions};
 
 /// Longest name of the DNS.
 const DNS_NAME_BYTES_MAX: usize = 253;
@@ -135,6 +135,8 @@ pub struct ClusterConfig {
     pub advertise: Option<SocketAddr>,
     /// The shared secret, or several while it is replaced. [`crate::Cluster::set_secrets`] changes them later.
     pub secrets: Secrets,
+    /// The versions of the mesh protocol that are offered: all, but in tests of mixed clusters.
+    pub versions: Versions,
     /// Addresses that may be dialled or accepted.
     pub allow: Vec<IpNet>,
     /// Which channels this node asks its siblings for.
@@ -180,6 +182,7 @@ impl ClusterConfig {
             listen,
             advertise: None,
             secrets: secrets.into(),
+            versions: Versions::ALL,
             allow: default_allow(),
             channels: Observed::FollowSubscriptions,
             siblings: Vec::new(),
@@ -210,6 +213,12 @@ impl ClusterConfig {
         }
         if self.heartbeat_interval < Duration::from_millis(10) {
             problem("mesh.heartbeat", "must be at least 10 ms".into());
+        }
+        if !self.versions.is_valid() {
+            problem(
+                "mesh.versions",
+                format!("{} is not within {}", self.versions, Versions::ALL),
+            );
         }
         if self.allow.is_empty() {
             problem(

@@ -35,6 +35,8 @@ pub struct Counters {
     pub publications_invalid: Counter,
     /// Connections that did not prove that they know the secret.
     pub handshakes_failed: Counter,
+    /// Handshakes that failed, on either side, because the two nodes have no version of the mesh protocol in common.
+    pub version_mismatches: Counter,
     /// Connections turned away because too many others were not authenticated yet.
     pub connections_over_limit: Counter,
     /// Connections from addresses outside `allow`.

@@ -44,4 +44,4 @@ pub use random::RandomSource;
 pub use runtime::Status;
 pub use secret::{InvalidSecret, InvalidSecrets, Secret, Secrets};
 pub use state::{MembershipListener, SendError, StateChannel, StateHandler, StateSender};
-pub use wire::Refusal;
+pub use wire::{Refusal, Versions};

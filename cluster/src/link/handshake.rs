@@ -7,12 +7,13 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::{handshake_config, link_config};
 use crate::auth::{Acceptor, AcceptorVerified, AuthError, Dialler};
-use crate::wire::{Frame, FrameError, NONCE_BYTES, Proof, Refusal, VERSION_MAX};
+use crate::wire::{CLOSE_VERSION, Frame, FrameError, NONCE_BYTES, Proof, Refusal, Versions};
 use crate::{Member, Secrets};
 
 /// The path of the native dialect on the mesh listener.
@@ -31,6 +32,8 @@ pub(crate) enum DialError {
     Auth(#[from] AuthError),
     #[error("{0}")]
     Frame(#[from] FrameError),
+    #[error("the other side speaks {0} of the mesh protocol")]
+    OtherVersions(Versions),
     #[error("an unexpected frame")]
     Unexpected,
     #[error("refused: {0}")]
@@ -59,25 +62,40 @@ pub(crate) struct Dialled<S> {
     pub(crate) member: Member,
 }
 
+/// What a dialler says of itself.
+#[derive(Debug)]
+pub(crate) struct Introduction {
+    pub(crate) versions: Versions,
+    pub(crate) nonce: [u8; NONCE_BYTES],
+    pub(crate) identity: Member,
+    pub(crate) uptime_ms: u64,
+}
+
 /// Opens a link over a stream to `address`.
 pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     address: SocketAddr,
     secrets: &Secrets,
-    nonce: [u8; NONCE_BYTES],
-    identity: Member,
-    uptime_ms: u64,
+    me: Introduction,
     frame_bytes: usize,
 ) -> Result<Dialled<S>, DialError> {
     let url = format!("ws://{address}{PATH}");
     let (mut ws, _) =
         tokio_tungstenite::client_async_with_config(url, stream, Some(handshake_config())).await?;
-    let dialler = Dialler::new(nonce);
-    send(&mut ws, &Frame::Hello(dialler.hello()), VERSION_MAX).await?;
-    let Frame::Challenge(challenge) = receive(&mut ws).await? else {
-        return Err(DialError::Unexpected);
+    let dialler = Dialler::new(me.nonce, me.versions);
+    send(&mut ws, &Frame::Hello(dialler.hello()), me.versions.max).await?;
+    let challenge = match receive(&mut ws).await {
+        Ok(Frame::Challenge(challenge)) => challenge,
+        Ok(_) => return Err(DialError::Unexpected),
+        // What the other side says of its versions is not proven, and is for the log only.
+        Err(DialError::OtherVersions(there)) => Err(dialler.no_common_version(there))?,
+        Err(DialError::Frame(FrameError::Version(version))) => {
+            let (min, max) = (version, version);
+            Err(dialler.no_common_version(Versions { min, max }))?
+        }
+        Err(error) => return Err(error),
     };
-    let (proved, proof) = dialler.prove(&challenge, secrets, identity, uptime_ms)?;
+    let (proved, proof) = dialler.prove(&challenge, secrets, me.identity, me.uptime_ms)?;
     send(&mut ws, &Frame::Proof(proof), proved.version()).await?;
     let version = proved.version();
     match receive(&mut ws).await? {
@@ -108,6 +126,7 @@ pub(crate) struct Verified<S> {
 pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     secrets: &Secrets,
+    versions: Versions,
     nonce: [u8; NONCE_BYTES],
 ) -> Result<Verified<S>, DialError> {
     #[expect(
@@ -131,7 +150,18 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     let Frame::Hello(hello) = receive(&mut ws).await? else {
         return Err(DialError::Unexpected);
     };
-    let (acceptor, challenge) = Acceptor::new(hello, nonce)?;
+    let (acceptor, challenge) = match Acceptor::new(hello, nonce, versions) {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            // Told before anything is proven: which release this is shows in its first frames anyway.
+            let reason = CloseFrame {
+                code: CloseCode::from(CLOSE_VERSION),
+                reason: versions.to_string().into(),
+            };
+            ws.close(Some(reason)).await?;
+            return Err(error.into());
+        }
+    };
     let version = challenge.version;
     send(&mut ws, &Frame::Challenge(challenge), version).await?;
     let Frame::Proof(proof) = receive(&mut ws).await? else {
@@ -191,6 +221,9 @@ async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Frame, DialError> {
     match ws.next().await {
         Some(Ok(Message::Binary(bytes))) => Ok(Frame::decode(&bytes)?),
+        Some(Ok(Message::Close(Some(close)))) if u16::from(close.code) == CLOSE_VERSION => {
+            Err(Versions::parse(&close.reason).map_or(DialError::Closed, DialError::OtherVersions))
+        }
         Some(Ok(Message::Close(_))) | None => Err(DialError::Closed),
         Some(Ok(_)) => Err(DialError::Unexpected),
         Some(Err(error)) => Err(error.into()),

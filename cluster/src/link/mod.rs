@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-pub(crate) use handshake::{DialError, Dialled, accept, dial};
+pub(crate) use handshake::{DialError, Dialled, Introduction, accept, dial};
 pub(crate) use inbound::{Inbound, InboundEvent};
 pub(crate) use outbound::Outbound;
 pub(crate) use queue::{Lane, LinkQueue, PushError};

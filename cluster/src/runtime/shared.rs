@@ -14,9 +14,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::AuthError;
 use crate::counters::LogBrake;
 use crate::forwarding::LocalInterest;
-use crate::link::{LinkEnd, LinkQueue};
+use crate::link::{DialError, LinkEnd, LinkQueue};
 use crate::membership::{Conflict, LinkId, Source};
 use crate::wire::{Interest, Proof, Refusal};
 use crate::{
@@ -198,6 +199,13 @@ impl Shared {
             dial_brake: LogBrake::default(),
         };
         (shared, receiver)
+    }
+
+    /// Counts a handshake that failed because the other side speaks no version of this one's.
+    pub(super) fn note_versions(&self, error: &DialError) {
+        if matches!(error, DialError::Auth(AuthError::Version { .. })) {
+            self.counters.version_mismatches.add(1);
+        }
     }
 
     pub(crate) fn secrets(&self) -> Secrets {

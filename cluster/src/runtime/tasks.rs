@@ -43,6 +43,7 @@ pub(super) async fn dial<N: Net>(
     let dialled = match dialled {
         Ok(dialled) => dialled,
         Err(error) => {
+            shared.note_versions(&error);
             if matches!(error, DialError::Closed | DialError::Auth(_)) {
                 warn(
                     &shared.dial_brake,
@@ -105,18 +106,14 @@ async fn open<N: Net>(
         return Err(DialError::NotAllowed);
     }
     let stream = net.connect(address).await?;
-    let nonce = shared.random.bytes();
-    let frame_bytes = shared.config.limits.frame_bytes;
-    link::dial(
-        stream,
-        address,
-        &shared.secrets(),
-        nonce,
-        me,
+    let me = link::Introduction {
+        versions: shared.config.versions,
+        nonce: shared.random.bytes(),
+        identity: me,
         uptime_ms,
-        frame_bytes,
-    )
-    .await
+    };
+    let frame_bytes = shared.config.limits.frame_bytes;
+    link::dial(stream, address, &shared.secrets(), me, frame_bytes).await
 }
 
 /// Accepts siblings until the listener is dropped.
@@ -189,11 +186,21 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
 ) {
     let limit = shared.config.handshake_timeout;
     let secrets = shared.secrets();
-    let accepted = timeout(limit, link::accept(stream, &secrets, shared.random.bytes())).await;
+    let accepted = timeout(
+        limit,
+        link::accept(
+            stream,
+            &secrets,
+            shared.config.versions,
+            shared.random.bytes(),
+        ),
+    )
+    .await;
     let verified = match accepted.unwrap_or(Err(DialError::Timeout)) {
         Ok(verified) => verified,
         Err(error) => {
             shared.counters.handshakes_failed.add(1);
+            shared.note_versions(&error);
             return warn(
                 &brake,
                 &shared,

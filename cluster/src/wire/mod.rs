@@ -20,11 +20,13 @@
 //!
 //! No checksum: TCP carries the frames, and a frame that was damaged in spite of it does not decode or breaks the
 //! sequence. `Hello` has version byte 0 and a frozen layout, so that every release can read every other's; all later
-//! frames carry the version that the acceptor chose.
+//! frames carry the version that the acceptor chose. An acceptor that finds no common one closes with [`CLOSE_VERSION`] and
+//! names its own, so that both logs say why.
 
 mod codec;
 mod frame;
 mod publications;
+mod versions;
 
 pub(crate) use codec::{decode as decode_body, encode as encode_body};
 pub use frame::Refusal;
@@ -33,11 +35,14 @@ pub(crate) use frame::{
     Welcome,
 };
 pub(crate) use publications::Batch;
+pub use versions::Versions;
 
 /// Oldest and newest version of the dialect that this release speaks.
 pub(crate) const VERSION_MIN: u8 = 1;
 /// See [`VERSION_MIN`].
 pub(crate) const VERSION_MAX: u8 = 1;
+/// The close code of an acceptor that speaks no version of the dialler's; the reason names its own. Frozen, as `Hello` is.
+pub(crate) const CLOSE_VERSION: u16 = 4001;
 /// The version byte of frames that precede the choice of a version.
 const VERSION_UNDECIDED: u8 = 0;
 /// The pong of an acceptor that was not asked: it is too busy to read, but it lives.

@@ -104,7 +104,7 @@ pub struct NodeFigures {
 type ClusterCounter = (&'static str, &'static str, fn(&Counters) -> u64);
 
 /// What the cluster layer counts.
-const CLUSTER_COUNTERS: [ClusterCounter; 15] = [
+const CLUSTER_COUNTERS: [ClusterCounter; 16] = [
     (
         "halley_links_reset_total",
         "Links to siblings reset because their queue was full.",
@@ -134,6 +134,11 @@ const CLUSTER_COUNTERS: [ClusterCounter; 15] = [
         "halley_mesh_handshakes_failed_total",
         "Connections on the mesh port that did not prove that they know the secret.",
         |c| c.handshakes_failed.get(),
+    ),
+    (
+        "halley_mesh_version_mismatches_total",
+        "Handshakes that failed because the two nodes have no version of the mesh protocol in common.",
+        |c| c.version_mismatches.get(),
     ),
     (
         "halley_mesh_connections_over_limit_total",

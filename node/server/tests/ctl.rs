@@ -143,7 +143,8 @@ async fn it_shows_the_cluster_and_drains_a_node() {
     let status = ctl(admin, &token, &["status"]).await;
     assert_eq!(status.status, 0, "{status:?}");
     assert!(status.out.contains("is ready"), "{status:?}");
-    one.readiness().set(Unready::NameConflict, "by hand");
+    // One that the node does not take back by itself.
+    one.readiness().set(Unready::Draining, "by hand");
     let status = ctl(admin, &token, &["status"]).await;
     assert_eq!(status.status, 1, "{status:?}");
 
