@@ -29,6 +29,8 @@ pub struct Counters {
     pub publications_dropped: Counter,
     /// Publications that were not sent to a sibling because they are longer than a link carries.
     pub publications_too_large: Counter,
+    /// Siblings that asked for more channels than this node remembers for one, and are sent everything instead.
+    pub interest_coarse: Counter,
     /// Publications that siblings sent here.
     pub publications_received: Counter,
     /// Publications of siblings that could not be read, or whose channel does not travel.

@@ -16,6 +16,6 @@ mod tasks;
 
 pub(crate) use actor::Actor;
 pub use shared::Status;
-pub(crate) use shared::{Event, Registrations, Shared};
+pub(crate) use shared::{Event, Receivers, Registrations, Shared};
 pub(crate) use state_links::StateLinks;
 pub(crate) use tasks::{accept, heart};

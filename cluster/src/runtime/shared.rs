@@ -25,6 +25,8 @@ use crate::{
 
 /// Events that may wait for the actor. A full channel makes the readers of links wait, and with them the siblings.
 pub(super) const EVENTS_MAX: usize = 1024;
+/// Interest frames and state messages that may wait for the actor, over all links.
+const BULK_MAX: usize = 256;
 /// Bytes of received state messages that may wait for the actor, over all links.
 const STATE_BUDGET_BYTES: usize = 64 << 20;
 
@@ -61,14 +63,28 @@ pub(crate) enum Event {
         done: CancellationToken,
         reply: oneshot::Sender<Result<Admission, Refusal>>,
     },
-    Interest(LinkId, Interest),
     Known(LinkId, Vec<SocketAddr>),
-    State(LinkId, StateChannel, Bytes, OwnedSemaphorePermit),
-    SiblingLeaves(LinkId),
     InDown {
         link: LinkId,
         end: LinkEnd,
     },
+}
+
+/// What siblings send, for the actor: in order per link, and behind the events, so that nothing of the membership waits
+/// for it.
+#[derive(Debug)]
+pub(crate) enum Bulk {
+    Interest(LinkId, Interest),
+    State(LinkId, StateChannel, Bytes, OwnedSemaphorePermit),
+    /// Goes behind what the sibling has sent before.
+    SiblingLeaves(LinkId),
+}
+
+/// What the actor receives from.
+#[derive(Debug)]
+pub(crate) struct Receivers {
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) bulk: mpsc::Receiver<Bulk>,
 }
 
 /// What a task that was admitted needs.
@@ -128,10 +144,12 @@ pub(crate) struct Shared {
     /// Handlers and listeners that the actor has not taken over yet.
     pub(crate) registrations: Mutex<Registrations>,
     /// Wakes the actor for a registration or for `leave`.
-    pub(crate) wake: Notify,
+    /// And for room in the queue of a link.
+    pub(crate) wake: Arc<Notify>,
     /// Whoever waits for the node to have left.
     pub(crate) leave: Mutex<Option<oneshot::Sender<()>>>,
     pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) bulk: mpsc::Sender<Bulk>,
     pub(crate) cancel: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) state_budget: Arc<Semaphore>,
@@ -165,8 +183,13 @@ impl Shared {
         random: RandomSource,
         engine: Arc<Engine>,
         me: Member,
-    ) -> (Self, mpsc::Receiver<Event>) {
-        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+    ) -> (Self, Receivers) {
+        let (events, events_receiver) = mpsc::channel(EVENTS_MAX);
+        let (bulk, bulk_receiver) = mpsc::channel(BULK_MAX);
+        let receivers = Receivers {
+            events: events_receiver,
+            bulk: bulk_receiver,
+        };
         let interest = Arc::new(LocalInterest::new(&config.channels));
         let shared = Self {
             config,
@@ -180,9 +203,10 @@ impl Shared {
             links: Mutex::default(),
             status: Mutex::default(),
             registrations: Mutex::default(),
-            wake: Notify::new(),
+            wake: Arc::default(),
             leave: Mutex::default(),
             events,
+            bulk,
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             state_budget: Arc::new(Semaphore::new(STATE_BUDGET_BYTES)),
@@ -191,7 +215,7 @@ impl Shared {
             suspended: AtomicBool::new(false),
             dial_brake: LogBrake::default(),
         };
-        (shared, receiver)
+        (shared, receivers)
     }
 
     pub(crate) fn me(&self) -> Member {
@@ -201,6 +225,11 @@ impl Shared {
     /// Hands an event to the actor. It waits when the actor is behind, and does nothing when the actor has ended.
     pub(crate) async fn event(&self, event: Event) {
         let _ = self.events.send(event).await;
+    }
+
+    /// As [`Self::event`], for what a sibling has sent.
+    pub(crate) async fn bulk(&self, item: Bulk) {
+        let _ = self.bulk.send(item).await;
     }
 
     /// Notes that the process runs. Long gaps between two calls say that it did not.

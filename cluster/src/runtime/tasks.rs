@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::shared::{Admission, Event, Shared};
+use super::shared::{Admission, Bulk, Event, Shared};
 use crate::counters::LogBrake;
 use crate::forwarding;
 use crate::link::{self, DialError, Inbound, InboundEvent, LinkEnd, LinkQueue, Outbound};
@@ -63,6 +63,7 @@ pub(super) async fn dial<N: Net>(
     let queue = Arc::new(LinkQueue::new(
         dialled.version,
         shared.config.limits.clone(),
+        shared.wake.clone(),
     ));
     let rtt_us = Arc::new(AtomicU64::new(0));
     let up = Event::OutUp {
@@ -265,7 +266,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         previous.cancelled().await;
     }
     loop {
-        let event = match inbound.next().await {
+        let item = match inbound.next().await {
             Ok(InboundEvent::Publications(items)) => {
                 let now = shared.clock.now();
                 forwarding::deliver(&items, &shared.engine, now, &shared.counters);
@@ -273,23 +274,29 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             }
             Ok(InboundEvent::State(channel, body)) => {
                 match inbound.busy(state(link, channel, body, shared)).await {
-                    Ok(event) => event,
+                    Ok(item) => item,
                     Err(end) => return end,
                 }
             }
-            Ok(InboundEvent::Interest(interest)) => Event::Interest(link, interest),
-            Ok(InboundEvent::Known(addresses)) => Event::Known(link, addresses),
-            Ok(InboundEvent::Leaving) => Event::SiblingLeaves(link),
+            Ok(InboundEvent::Interest(interest)) => Bulk::Interest(link, interest),
+            Ok(InboundEvent::Known(addresses)) => {
+                let known = shared.event(Event::Known(link, addresses));
+                match inbound.busy(known).await {
+                    Ok(()) => continue,
+                    Err(end) => return end,
+                }
+            }
+            Ok(InboundEvent::Leaving) => Bulk::SiblingLeaves(link),
             Err(end) => return end,
         };
-        if let Err(end) = inbound.busy(shared.event(event)).await {
+        if let Err(end) = inbound.busy(shared.bulk(item)).await {
             return end;
         }
     }
 }
 
 /// Waits until the actor has room for the message.
-async fn state(link: LinkId, channel: StateChannel, body: bytes::Bytes, shared: &Shared) -> Event {
+async fn state(link: LinkId, channel: StateChannel, body: bytes::Bytes, shared: &Shared) -> Bulk {
     // Messages are bounded by `frame_bytes`, far below the budget.
     let cost = u32::try_from(body.len().max(1)).unwrap_or(u32::MAX);
     let permit = shared
@@ -298,5 +305,5 @@ async fn state(link: LinkId, channel: StateChannel, body: bytes::Bytes, shared: 
         .acquire_many_owned(cost)
         .await
         .expect("the budget is never closed");
-    Event::State(link, channel, body, permit)
+    Bulk::State(link, channel, body, permit)
 }

@@ -207,13 +207,16 @@ fn a_tap_with_many_patterns_changes_as_fast_as_one_with_few() {
     for pattern in &names {
         engine.tap_subscribe(id, pattern);
     }
-    for pattern in &names[..90_000] {
+    let subscribed = began.elapsed();
+    let began = std::time::Instant::now();
+    for pattern in &names[..2000] {
         engine.tap_unsubscribe(id, pattern);
+        engine.tap_subscribe(id, pattern);
     }
-    engine.tap_subscribe(id, &names[0]);
-    engine.tap_unsubscribe(id, &names[0]);
+    let changed = began.elapsed();
     engine.remove_tap(id);
     engine.tap_subscribe(id, &names[0]);
-    // A second or so in a debug build on a busy machine; the list took minutes.
-    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    assert_eq!(engine.publish(&event("/many/0", "1"), START), 0);
+    // Measured against the same run: 4000 changes are a twenty-fifth of the 100,000, and took many times as long.
+    assert!(changed < subscribed / 2, "{changed:?} of {subscribed:?}");
 }
