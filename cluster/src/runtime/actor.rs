@@ -457,6 +457,7 @@ impl<N: Net> Actor<N> {
         self.publish_status(now);
         if now.saturating_sub(self.state_tick) >= STATE_TICK {
             self.state_tick = now;
+            *self.shared.known.write() = self.membership.ips();
             for handler in self.handlers.values() {
                 handler.tick();
             }

@@ -13,6 +13,7 @@ mod actor;
 mod shared;
 mod state_links;
 mod tasks;
+mod waiting;
 
 pub(crate) use actor::Actor;
 pub use shared::Status;

@@ -1,7 +1,7 @@
 //! What the tasks of one node share.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::counters::LogBrake;
+use crate::counters::LogBrakes;
 use crate::forwarding::LocalInterest;
 use crate::link::{LinkEnd, LinkQueue};
 use crate::membership::{Conflict, LinkId, Source};
@@ -26,7 +26,7 @@ use crate::{
 /// Events that may wait for the actor. A full channel makes the readers of links wait, and with them the siblings.
 pub(super) const EVENTS_MAX: usize = 1024;
 /// Interest frames and state messages that may wait for the actor, over all links.
-const BULK_MAX: usize = 256;
+const BULK_MAX: usize = 1024;
 /// Bytes of received state messages that may wait for the actor, over all links.
 const STATE_BUDGET_BYTES: usize = 64 << 20;
 
@@ -158,8 +158,9 @@ pub(crate) struct Shared {
     pub(super) beat_ms: AtomicU64,
     /// The heart has missed beats for longer than the detection time. Taken by the actor.
     pub(super) suspended: AtomicBool,
-    /// For failed attempts to prove or to check the secret.
-    pub(super) dial_brake: LogBrake,
+    pub(super) brakes: LogBrakes,
+    /// The addresses of siblings, seeds, and what siblings named. Written by the actor.
+    pub(super) known: RwLock<BTreeSet<IpAddr>>,
 }
 
 #[derive(Default)]
@@ -213,7 +214,8 @@ impl Shared {
             next_link: AtomicU64::new(1),
             beat_ms: AtomicU64::new(clock.now().0),
             suspended: AtomicBool::new(false),
-            dial_brake: LogBrake::default(),
+            brakes: LogBrakes::default(),
+            known: RwLock::default(),
         };
         (shared, receivers)
     }

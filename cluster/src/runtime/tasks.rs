@@ -6,12 +6,13 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::shared::{Admission, Bulk, Event, Shared};
-use crate::counters::LogBrake;
+use super::waiting::{Place, Waiting};
+use crate::counters::Problem;
 use crate::forwarding;
 use crate::link::{self, DialError, Inbound, InboundEvent, LinkEnd, LinkQueue, Outbound};
 use crate::membership::LinkId;
@@ -37,21 +38,26 @@ pub(super) async fn dial<N: Net>(
     );
     let dialled = tokio::select! {
         biased;
-        () = cancel.cancelled() => Err(DialError::Closed),
+        () = cancel.cancelled() => {
+            let refusal = None;
+            return shared.event(Event::DialFailed { address, refusal }).await;
+        }
         result = attempt => result.unwrap_or(Err(DialError::Timeout)),
     };
     let dialled = match dialled {
         Ok(dialled) => dialled,
         Err(error) => {
-            if matches!(error, DialError::Closed | DialError::Auth(_)) {
-                warn(
-                    &shared.dial_brake,
-                    &shared,
-                    address,
-                    &format!("no link: {error}"),
-                );
-            } else {
-                tracing::debug!(%address, %error, "no link");
+            let problem = match error {
+                DialError::Closed => Some(Problem::ClosedByOther),
+                DialError::Auth(_) => Some(Problem::WrongSecret),
+                _ => None,
+            };
+            match problem {
+                Some(problem) => {
+                    shared.counters.dials_closed.add(1);
+                    warn(problem, &shared, address, &format!("no link: {error}"));
+                }
+                None => tracing::debug!(%address, %error, "no link"),
             }
             let refusal = match error {
                 DialError::Refused(refusal) => Some(refusal),
@@ -91,6 +97,8 @@ pub(super) async fn dial<N: Net>(
     if let LinkEnd::QueueFull(lane) = end {
         shared.counters.links_reset_queue_full.add(1);
         tracing::warn!(%address, %lane, dropped, "the queue of a link was full: the link is reset");
+    } else if dropped > 0 {
+        tracing::warn!(%address, %end, dropped, "publications that waited for a sibling are lost with its link");
     }
     shared.event(Event::OutDown { link, end }).await;
 }
@@ -118,6 +126,7 @@ async fn open<N: Net>(
         frame_bytes,
     )
     .await
+    .map_err(DialError::in_handshake)
 }
 
 /// Accepts siblings until the listener is dropped.
@@ -125,8 +134,7 @@ pub(crate) async fn accept<L: Listener>(mut listener: L, shared: Arc<Shared>)
 where
     L::Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let unauthenticated = Arc::new(Semaphore::new(shared.config.unauthenticated_max));
-    let brake = Arc::new(LogBrake::default());
+    let waiting = Waiting::new(shared.config.unauthenticated_max);
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -139,25 +147,17 @@ where
         let counters = &shared.counters;
         if !shared.config.allows(from.ip()) {
             counters.connections_not_allowed.add(1);
-            warn(
-                &brake,
-                &shared,
-                from,
-                "a connection from an address that is not allowed",
-            );
+            let problem = "a connection from an address that is not allowed";
+            warn(Problem::NotAllowed, &shared, host(from), problem);
             continue;
         }
-        let Ok(permit) = unauthenticated.clone().try_acquire_owned() else {
+        let (place, gone) = waiting.enter(from.ip(), &shared.known.read());
+        if let Some(gone) = gone {
             counters.connections_over_limit.add(1);
-            warn(
-                &brake,
-                &shared,
-                from,
-                "too many connections are not authenticated yet",
-            );
-            continue;
-        };
-        let task = inbound(stream, from, permit, shared.clone(), brake.clone());
+            let problem = "too many connections are not authenticated yet: the oldest is closed";
+            warn(Problem::OverLimit, &shared, (gone, 0).into(), problem);
+        }
+        let task = inbound(stream, from, place, shared.clone());
         let cancel = shared.cancel.clone();
         shared
             .tasks
@@ -165,10 +165,16 @@ where
     }
 }
 
-fn warn(brake: &LogBrake, shared: &Shared, address: SocketAddr, problem: &str) {
-    if let Some(suppressed) = brake.pass(shared.clock.elapsed()) {
+fn warn(kind: Problem, shared: &Shared, address: SocketAddr, problem: &str) {
+    if let Some(suppressed) = shared.brakes.pass(kind, address, shared.clock.elapsed()) {
         tracing::warn!(%address, suppressed, "{problem}");
     }
+}
+
+/// The address without the port, which is another one for each connection that comes in.
+fn host(mut from: SocketAddr) -> SocketAddr {
+    from.set_port(0);
+    from
 }
 
 /// Beats as long as the process runs.
@@ -184,26 +190,34 @@ pub(crate) async fn heart(shared: Arc<Shared>) {
 async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     from: SocketAddr,
-    permit: OwnedSemaphorePermit,
+    place: Place,
     shared: Arc<Shared>,
-    brake: Arc<LogBrake>,
 ) {
     let limit = shared.config.handshake_timeout;
     let secret = &shared.config.secret;
-    let accepted = timeout(limit, link::accept(stream, secret, shared.random.bytes())).await;
+    let proving = timeout(limit, link::accept(stream, secret, shared.random.bytes()));
+    // A handshake that is complete counts, even if it was to make room in the same moment.
+    let accepted = tokio::select! {
+        biased;
+        accepted = proving => accepted,
+        () = place.evicted.cancelled() => {
+            shared.counters.handshakes_failed.add(1);
+            return;
+        }
+    };
     let verified = match accepted.unwrap_or(Err(DialError::Timeout)) {
         Ok(verified) => verified,
         Err(error) => {
             shared.counters.handshakes_failed.add(1);
-            return warn(
-                &brake,
-                &shared,
-                from,
-                &format!("a connection failed to join: {error}"),
-            );
+            let kind = match error {
+                DialError::Auth(_) => Problem::WrongSecret,
+                _ => Problem::Handshake,
+            };
+            let problem = format!("a connection failed to join: {error}");
+            return warn(kind, &shared, host(from), &problem);
         }
     };
-    drop(permit);
+    drop(place);
     let (link, cancel, done) = (
         shared.new_link(),
         CancellationToken::new(),
@@ -226,12 +240,8 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(Ok(admission)) => admission,
         Ok(Err(refusal)) => {
             shared.counters.nodes_refused.add(1);
-            warn(
-                &brake,
-                &shared,
-                from,
-                &format!("the node {name} is refused: {refusal}"),
-            );
+            let problem = format!("the node {name} is refused: {refusal}");
+            warn(Problem::Refused, &shared, host(from), &problem);
             let _ = timeout(limit, verified.refuse(refusal, secret)).await;
             return;
         }
