@@ -668,3 +668,7 @@ impl<N: Net> Actor<N> {
         status.addresses = self.membership.addresses_known();
     }
 }
+
+#[cfg(test)]
+#[path = "actor_tests.rs"]
+mod tests;
