@@ -476,3 +476,23 @@ async fn a_sibling_that_wants_too_many_channels_is_sent_everything() {
     .await;
     assert!(a.events.all().len() == 1 && b.events.all().len() == 1);
 }
+
+/// A change of interest leaves at once: it does not wait for a tick.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_is_known_on_the_sibling_within_milliseconds() {
+    let nodes = mesh(&["a", "b"]).await;
+    let mut fastest = Duration::MAX;
+    for n in 0..20 {
+        let name = format!("/soon/{n}");
+        let (_session, inbox) = nodes[1].subscriber(&[&name]).await;
+        let began = Instant::now();
+        while inbox.all().is_empty() {
+            assert!(began.elapsed() < support::patience());
+            nodes[0].publish(&name, "1");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        fastest = fastest.min(began.elapsed());
+    }
+    println!("the fastest of 20: {fastest:?}");
+    assert!(fastest < Duration::from_millis(25), "{fastest:?}");
+}

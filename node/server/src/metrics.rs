@@ -91,7 +91,7 @@ pub struct NodeFigures {
 type ClusterCounter = (&'static str, &'static str, fn(&Counters) -> u64);
 
 /// What the cluster layer counts.
-const CLUSTER_COUNTERS: [ClusterCounter; 12] = [
+const CLUSTER_COUNTERS: [ClusterCounter; 14] = [
     (
         "halley_links_reset_total",
         "Links to siblings reset because their queue was full.",
