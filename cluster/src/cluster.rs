@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use halley_bayeux::Engine;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::discovery;
 use crate::forwarding::InterestListener;
 use crate::membership::Conflict;
 use crate::net::{Listener, Net};
-use crate::runtime::{self, Actor, Event, Registrations, Shared, StateLinks, Status};
+use crate::runtime::{self, Actor, Event, Receivers, Registrations, Shared, StateLinks, Status};
 use crate::seti::Seti;
 use crate::{
     Clock, ClusterConfig, ConfigError, Counters, Incarnation, InterestQuery, InterestReport,
@@ -72,7 +72,7 @@ struct Inner {
     links: StateLinks,
     seti: Seti,
     /// Taken when the node joins.
-    events: Mutex<Option<mpsc::Receiver<Event>>>,
+    events: Mutex<Option<Receivers>>,
 }
 
 impl Drop for Inner {

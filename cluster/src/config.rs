@@ -106,7 +106,7 @@ pub struct LinkLimits {
     pub control_queue_bytes: usize,
     /// Greatest frame in bytes, sent or accepted.
     pub frame_bytes: usize,
-    /// Channels that one sibling may ask this node for.
+    /// Channels that this node remembers for one sibling. A sibling that asks for more is sent everything.
     pub interest_channels: usize,
 }
 

@@ -1,5 +1,7 @@
 //! What the cluster layer counts, and a brake on what it logs.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ pub struct Counters {
     pub publications_dropped: Counter,
     /// Publications that were not sent to a sibling because they are longer than a link carries.
     pub publications_too_large: Counter,
+    /// Siblings that asked for more channels than this node remembers for one, and are sent everything instead.
+    pub interest_coarse: Counter,
     /// Publications that siblings sent here.
     pub publications_received: Counter,
     /// Publications of siblings that could not be read, or whose channel does not travel.
@@ -37,7 +41,9 @@ pub struct Counters {
     pub handshakes_failed: Counter,
     /// Handshakes that failed, on either side, because the two nodes have no version of the mesh protocol in common.
     pub version_mismatches: Counter,
-    /// Connections turned away because too many others were not authenticated yet.
+    /// Connections of this node that the other side closed during the handshake: most likely the secret differs.
+    pub dials_closed: Counter,
+    /// Connections closed to make room, because too many were not authenticated yet.
     pub connections_over_limit: Counter,
     /// Connections from addresses outside `allow`.
     pub connections_not_allowed: Counter,
@@ -67,14 +73,82 @@ impl LogBrake {
     /// How many lines were held back since the last one, if one may be written now.
     pub(crate) fn pass(&self, now: Duration) -> Option<u64> {
         let mut state = self.0.lock();
-        if state
-            .0
-            .is_some_and(|last| now.saturating_sub(last) < LOG_INTERVAL)
-        {
+        if held(state.0, now) {
             state.1 += 1;
             return None;
         }
         state.0 = Some(now);
         Some(std::mem::take(&mut state.1))
+    }
+
+    /// Whether a line would be held back now.
+    fn holds(&self, now: Duration) -> bool {
+        held(self.0.lock().0, now)
+    }
+}
+
+fn held(last: Option<Duration>, now: Duration) -> bool {
+    last.is_some_and(|last| now.saturating_sub(last) < LOG_INTERVAL)
+}
+
+/// What is logged about connections.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Problem {
+    NotAllowed,
+    OverLimit,
+    WrongSecret,
+    Handshake,
+    Refused,
+    ClosedByOther,
+}
+
+/// A brake per problem and address, so that none hides another. When there are too many addresses, the others of the same
+/// problem share one.
+#[derive(Debug, Default)]
+pub(crate) struct LogBrakes(Mutex<BTreeMap<(Problem, Option<SocketAddr>), LogBrake>>);
+
+const BRAKES_MAX: usize = 256;
+
+impl LogBrakes {
+    /// As [`LogBrake::pass`].
+    pub(crate) fn pass(&self, problem: Problem, address: SocketAddr, now: Duration) -> Option<u64> {
+        let mut brakes = self.0.lock();
+        let mut key = (problem, Some(address));
+        if brakes.len() >= BRAKES_MAX && !brakes.contains_key(&key) {
+            brakes.retain(|(_, address), brake| address.is_none() || brake.holds(now));
+            if brakes.len() >= BRAKES_MAX {
+                key.1 = None;
+            }
+        }
+        brakes.entry(key).or_default().pass(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_problem_and_no_address_hides_another_and_the_brakes_are_bounded() {
+        let brakes = LogBrakes::default();
+        let at = |port| SocketAddr::from(([10, 0, 0, 1], port));
+        let second = Duration::from_secs(1);
+        assert_eq!(brakes.pass(Problem::Refused, at(1), second), Some(0));
+        assert_eq!(brakes.pass(Problem::Refused, at(1), second), None);
+        assert_eq!(brakes.pass(Problem::WrongSecret, at(1), second), Some(0));
+        assert_eq!(brakes.pass(Problem::Refused, at(2), second), Some(0));
+        assert_eq!(brakes.pass(Problem::Refused, at(1), second * 20), Some(1));
+        let passed = (1..2000)
+            .filter(|port| {
+                brakes
+                    .pass(Problem::OverLimit, at(*port), second * 20)
+                    .is_some()
+            })
+            .count();
+        assert!(passed <= BRAKES_MAX + 1 && brakes.0.lock().len() <= BRAKES_MAX + 6);
+        assert_eq!(
+            brakes.pass(Problem::WrongSecret, at(9), second * 40),
+            Some(0)
+        );
     }
 }

@@ -1,8 +1,10 @@
 //! Which publications travel: the interest of this node, and the taps for the interest of its siblings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use halley_bayeux::{ChannelName, Engine, Publication, Session, SubscriptionListener, Tap, TapId};
 use parking_lot::Mutex;
@@ -16,6 +18,8 @@ use crate::{Counters, InterestQuery, Observed, Wanted};
 const NEVER_FORWARDED: [&str; 5] = ["/meta", "/service", "/oort", "/seti", "/halley"];
 /// Channel names are put into interest frames of about this many bytes.
 const INTEREST_FRAME_BYTES: usize = 32 << 10;
+/// Channels that are looked at for one interest frame.
+const FRAME_CHANNELS_MAX: usize = 2048;
 
 /// Whether publications on this channel may travel between nodes.
 pub(crate) fn is_forwarded(channel: &str) -> bool {
@@ -27,13 +31,16 @@ pub(crate) fn is_forwarded(channel: &str) -> bool {
 }
 
 /// What this node asks its siblings for.
+///
+/// A channel is asked for as soon as the runtime's task has taken the subscription and the link has carried it: some
+/// milliseconds. What is published on another node before that does not come here.
 #[derive(Debug)]
 pub(crate) struct LocalInterest {
     follow: bool,
     /// What has changed since the runtime looked last. Several changes of one channel are one.
     changed: Mutex<BTreeMap<ChannelName, bool>>,
     wake: Notify,
-    /// What has been told to the siblings, by the runtime only.
+    /// What the siblings are to know, changed by the runtime only.
     announced: Mutex<BTreeSet<ChannelName>>,
 }
 
@@ -78,69 +85,128 @@ impl LocalInterest {
         query.find(&self.announced.lock())
     }
 
-    /// The changes since the last call, as frames for all siblings.
-    pub(crate) fn deltas(&self) -> Vec<Interest> {
-        let changed = std::mem::take(&mut *self.changed.lock());
-        let mut announced = self.announced.lock();
-        let (mut added, mut removed) = (Vec::new(), Vec::new());
-        for (channel, wanted) in changed {
-            if wanted {
-                if announced.insert(channel.clone()) {
-                    added.push(channel);
-                }
-            } else if announced.remove(&channel) {
-                removed.push(channel);
+    /// Takes over at most `max` of the changes since the last call, and returns the channels that are now wanted and
+    /// were not, or the other way round.
+    pub(crate) fn take_changes(&self, max: usize) -> Vec<ChannelName> {
+        let mut taken = Vec::new();
+        {
+            let mut changed = self.changed.lock();
+            while taken.len() < max
+                && let Some(change) = changed.pop_first()
+            {
+                taken.push(change);
             }
         }
-        let mut frames = chunks(added.iter(), |added| Interest {
-            added,
-            removed: Vec::new(),
-            snapshot_end: false,
+        let mut announced = self.announced.lock();
+        taken.retain(|(channel, wanted)| {
+            if *wanted {
+                announced.insert(channel.clone())
+            } else {
+                announced.remove(channel)
+            }
         });
-        frames.extend(chunks(removed.iter(), |removed| Interest {
-            added: Vec::new(),
-            removed,
-            snapshot_end: false,
-        }));
-        frames
+        taken.into_iter().map(|(channel, _)| channel).collect()
     }
 
-    /// Everything, as frames for a new link. The last one is marked.
-    pub(crate) fn snapshot(&self) -> Vec<Interest> {
-        let mut frames = chunks(self.announced.lock().iter(), |added| Interest {
-            added,
-            removed: Vec::new(),
-            snapshot_end: false,
-        });
-        match frames.last_mut() {
-            Some(last) => last.snapshot_end = true,
-            None => frames.push(Interest {
-                added: Vec::new(),
-                removed: Vec::new(),
-                snapshot_end: true,
-            }),
-        }
-        frames
+    /// Whether there are changes to be taken.
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.changed.lock().is_empty()
     }
 }
 
-fn chunks<'a>(
-    channels: impl Iterator<Item = &'a ChannelName>,
-    frame: impl Fn(Vec<String>) -> Interest,
-) -> Vec<Interest> {
-    let (mut frames, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for channel in channels {
-        bytes += channel.as_str().len() + 8;
-        chunk.push(channel.as_str().to_owned());
-        if bytes >= INTEREST_FRAME_BYTES {
-            frames.push(frame(std::mem::take(&mut chunk)));
-            bytes = 0;
+/// What one sibling is still to be told of this node's interest.
+///
+/// ```text
+///   everything announced = told up to the cursor  |  the rest of the snapshot
+///   `differs`: channels of which the sibling knows, or will be told by the snapshot, the opposite of what holds
+/// ```
+///
+/// It holds no more than the interest itself: what this node wants, and what the sibling was told before.
+#[derive(Debug, Default)]
+pub(crate) struct Untold {
+    /// How far the snapshot has come.
+    cursor: Option<ChannelName>,
+    snapshot_told: bool,
+    differs: BTreeSet<ChannelName>,
+}
+
+impl Untold {
+    /// Takes note of changed channels.
+    pub(crate) fn changed(&mut self, channels: &[ChannelName], interest: &LocalInterest) {
+        let announced = interest.announced.lock();
+        for channel in channels {
+            if self.differs.remove(channel) {
+                continue;
+            }
+            let to_come =
+                !self.snapshot_told && self.cursor.as_ref().is_none_or(|cursor| channel > cursor);
+            // What the snapshot has not reached and is not wanted any more will not be in it.
+            if !to_come || announced.contains(channel) {
+                self.differs.insert(channel.clone());
+            }
         }
     }
-    if !chunk.is_empty() {
-        frames.push(frame(chunk));
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.snapshot_told && self.differs.is_empty()
     }
-    frames
+
+    /// The next frame. Looks at a bounded number of channels, so a frame may be empty; nothing when all is told.
+    pub(crate) fn next(&mut self, interest: &LocalInterest) -> Option<Interest> {
+        if self.is_empty() {
+            return None;
+        }
+        let announced = interest.announced.lock();
+        let mut frame = Interest {
+            added: Vec::new(),
+            removed: Vec::new(),
+            snapshot_end: false,
+        };
+        let mut bytes = 0;
+        if !self.snapshot_told {
+            // What came while the snapshot was under way is told after it, so that it ends whatever clients do.
+            let from = self
+                .cursor
+                .as_ref()
+                .map_or(Bound::Unbounded, Bound::Excluded);
+            let mut rest = announced.range::<ChannelName, _>((from, Bound::Unbounded));
+            let mut last = None;
+            for channel in rest.by_ref().take(FRAME_CHANNELS_MAX) {
+                last = Some(channel.clone());
+                if !self.differs.contains(channel) {
+                    bytes += channel.as_str().len() + 8;
+                    frame.added.push(channel.as_str().to_owned());
+                }
+                if bytes >= INTEREST_FRAME_BYTES {
+                    break;
+                }
+            }
+            self.snapshot_told = rest.next().is_none();
+            frame.snapshot_end = self.snapshot_told;
+            self.cursor = if self.snapshot_told {
+                None
+            } else {
+                last.or(self.cursor.take())
+            };
+            return Some(frame);
+        }
+        for _ in 0..FRAME_CHANNELS_MAX {
+            let Some(channel) = self.differs.pop_first() else {
+                break;
+            };
+            let list = if announced.contains(&channel) {
+                &mut frame.added
+            } else {
+                &mut frame.removed
+            };
+            bytes += channel.as_str().len() + 8;
+            list.push(channel.as_str().to_owned());
+            if bytes >= INTEREST_FRAME_BYTES {
+                break;
+            }
+        }
+        Some(frame)
+    }
 }
 
 /// Tells the engine's first and last subscriptions to the runtime. The engine calls it in order per channel.
@@ -159,94 +225,143 @@ impl SubscriptionListener for InterestListener {
 }
 
 /// What one sibling wants, as far as its frames have said.
-#[derive(Debug, Default)]
+///
+/// Its tap has the patterns from the first frame on, but passes nothing on until the sibling has joined, so that joining
+/// takes no time however much it wants.
+#[derive(Debug)]
 pub(crate) struct SiblingInterest {
     wants: BTreeSet<ChannelName>,
-    tap: Option<TapId>,
+    /// It wants more than this node remembers: it is sent everything, and chooses itself.
+    everything: bool,
+    tap: Arc<SiblingTap>,
+    id: TapId,
 }
 
-/// A sibling asks for more channels than this node grants.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooMuchInterest;
-
 impl SiblingInterest {
-    /// Takes in a frame. Names that this release does not know are skipped.
-    pub(crate) fn apply(
-        &mut self,
-        interest: &Interest,
-        limit: usize,
-        engine: &Engine,
-    ) -> Result<(), TooMuchInterest> {
-        let parse = |name: &String| ChannelName::parse(name).ok();
-        for channel in interest.added.iter().filter_map(parse) {
-            if self.wants.len() >= limit {
-                return Err(TooMuchInterest);
-            }
-            if self.wants.insert(channel.clone())
-                && let Some(tap) = self.tap
-            {
-                engine.tap_subscribe(tap, &channel);
-            }
+    pub(crate) fn new(engine: &Engine, counters: Arc<Counters>, frame_bytes: usize) -> Self {
+        let tap = Arc::new(SiblingTap {
+            queue: ArcSwapOption::empty(),
+            counters,
+            frame_bytes,
+        });
+        Self {
+            wants: BTreeSet::new(),
+            everything: false,
+            id: engine.add_tap(tap.clone()),
+            tap,
         }
-        for channel in interest.removed.iter().filter_map(parse) {
-            if self.wants.remove(&channel)
-                && let Some(tap) = self.tap
-            {
-                engine.tap_unsubscribe(tap, &channel);
-            }
+    }
+
+    /// Takes in a channel. Names that this release does not know are skipped. When that is one more than `limit`, the
+    /// sibling is sent everything from now on, and what is to be forgotten is returned.
+    pub(crate) fn add(&mut self, name: &str, limit: usize, engine: &Engine) -> Option<Forgotten> {
+        let channel = ChannelName::parse(name).ok()?;
+        if self.everything || self.wants.contains(&channel) {
+            return None;
         }
-        Ok(())
+        if self.wants.len() >= limit {
+            self.everything = true;
+            engine.tap_subscribe(self.id, &everything());
+            let mut wants = std::mem::take(&mut self.wants);
+            wants.remove(&everything());
+            return Some(Forgotten {
+                wants,
+                id: self.id,
+                remove_tap: false,
+            });
+        }
+        engine.tap_subscribe(self.id, &channel);
+        self.wants.insert(channel);
+        None
+    }
+
+    /// The sibling does not want a channel any more.
+    pub(crate) fn remove(&mut self, name: &str, engine: &Engine) {
+        if let Ok(channel) = ChannelName::parse(name)
+            && self.wants.remove(&channel)
+        {
+            engine.tap_unsubscribe(self.id, &channel);
+        }
     }
 
     /// What it wants.
     pub(crate) fn report(&self, query: &InterestQuery) -> Wanted {
+        if self.everything {
+            return query.find(&BTreeSet::from([everything()]));
+        }
         query.find(&self.wants)
     }
 
     /// The sibling has joined: from now on it gets what it wants.
-    pub(crate) fn begin(
-        &mut self,
-        engine: &Engine,
-        queue: Arc<LinkQueue>,
-        counters: Arc<Counters>,
-        frame_bytes: usize,
-    ) {
-        let tap = SiblingTap {
-            queue,
-            counters,
-            frame_bytes,
-        };
-        let tap = engine.add_tap(Arc::new(tap));
-        for channel in &self.wants {
-            engine.tap_subscribe(tap, channel);
-        }
-        self.tap = Some(tap);
+    pub(crate) fn begin(&self, queue: Arc<LinkQueue>) {
+        self.tap.queue.store(Some(queue));
     }
 
-    /// The sibling has left.
-    pub(crate) fn end(&mut self, engine: &Engine) {
-        if let Some(tap) = self.tap.take() {
-            engine.remove_tap(tap);
+    /// The sibling has left: it gets nothing from now on.
+    pub(crate) fn end(&self) {
+        self.tap.queue.store(None);
+    }
+
+    /// The link has ended; its patterns are to be taken from the engine.
+    pub(crate) fn forget(self) -> Forgotten {
+        self.end();
+        Forgotten {
+            wants: self.wants,
+            id: self.id,
+            remove_tap: true,
         }
+    }
+}
+
+fn everything() -> ChannelName {
+    ChannelName::parse("/**").expect("a constant, valid name")
+}
+
+/// Patterns that are to be taken from a tap, some at a time.
+#[derive(Debug)]
+pub(crate) struct Forgotten {
+    wants: BTreeSet<ChannelName>,
+    id: TapId,
+    remove_tap: bool,
+}
+
+impl Forgotten {
+    /// Takes away at most `max` patterns. Says whether that was the end.
+    pub(crate) fn proceed(&mut self, max: usize, engine: &Engine) -> bool {
+        for _ in 0..max {
+            let Some(channel) = self.wants.pop_first() else {
+                break;
+            };
+            engine.tap_unsubscribe(self.id, &channel);
+        }
+        if self.wants.is_empty() && self.remove_tap {
+            engine.remove_tap(self.id);
+        }
+        self.wants.is_empty()
     }
 }
 
 /// The link to a sibling, as a subscriber of the engine. The engine calls it once per publication.
 #[derive(Debug)]
 struct SiblingTap {
-    queue: Arc<LinkQueue>,
+    /// While the sibling is a member.
+    queue: ArcSwapOption<LinkQueue>,
     counters: Arc<Counters>,
     frame_bytes: usize,
 }
 
 impl Tap for SiblingTap {
     fn publication(&self, publication: &Arc<Publication>) {
+        let queue = self.queue.load();
+        let Some(queue) = queue.as_ref() else {
+            return;
+        };
         if publication.len() > self.frame_bytes {
             // It would end the link, at every attempt, and take the others with it.
             self.counters.publications_too_large.add(1);
         } else if is_forwarded(publication.channel().as_str()) {
             // A full queue has marked itself, and its writer resets the link: siblings see it, nothing is silent.
-            let _ = self.queue.push_message(publication);
+            let _ = queue.push_message(publication);
         }
     }
 }
@@ -295,49 +410,115 @@ mod tests {
         }
     }
 
+    fn name(text: &str) -> ChannelName {
+        ChannelName::parse(text).unwrap()
+    }
+
+    /// What a sibling knows, by what it was told.
+    #[derive(Default)]
+    struct Told {
+        channels: BTreeSet<String>,
+        ends: usize,
+        frames: usize,
+    }
+
+    impl Told {
+        fn take(&mut self, frame: Interest) {
+            for channel in frame.added {
+                assert!(self.channels.insert(channel), "told twice");
+            }
+            for channel in frame.removed {
+                assert!(self.channels.remove(&channel), "never told");
+            }
+            self.ends += usize::from(frame.snapshot_end);
+            self.frames += 1;
+        }
+
+        fn all(&mut self, untold: &mut Untold, interest: &LocalInterest) {
+            while let Some(frame) = untold.next(interest) {
+                self.take(frame);
+            }
+        }
+    }
+
     #[test]
     fn changes_are_told_once_and_a_flap_not_at_all() {
         let interest = LocalInterest::new(&Observed::FollowSubscriptions);
-        let (a, b) = (
-            ChannelName::parse("/a").unwrap(),
-            ChannelName::parse("/b").unwrap(),
-        );
+        let (a, b) = (name("/a"), name("/b"));
+        let (mut untold, mut told) = (Untold::default(), Told::default());
+        told.all(&mut untold, &interest);
+        assert_eq!((told.ends, told.channels.len()), (1, 0));
         interest.note(&a, true);
         interest.note(&b, true);
         interest.note(&b, false);
-        interest.note(&ChannelName::parse("/service/x").unwrap(), true);
-        let deltas = interest.deltas();
-        assert_eq!(deltas.len(), 1);
+        interest.note(&name("/service/x"), true);
+        assert!(interest.has_changes());
+        let changes = interest.take_changes(10);
+        assert_eq!(changes, std::slice::from_ref(&a));
+        untold.changed(&changes, &interest);
+        let frame = untold.next(&interest).unwrap();
         assert_eq!(
-            (&deltas[0].added, &deltas[0].removed),
-            (&vec!["/a".to_owned()], &vec![])
+            (&frame.added, &frame.removed, frame.snapshot_end),
+            (&vec!["/a".to_owned()], &vec![], false)
         );
-        assert!(interest.deltas().is_empty());
+        told.take(frame);
+        assert!(interest.take_changes(10).is_empty() && untold.is_empty());
         interest.note(&a, false);
-        assert_eq!(interest.deltas()[0].removed, ["/a"]);
-        let snapshot = interest.snapshot();
-        assert!(snapshot.len() == 1 && snapshot[0].snapshot_end && snapshot[0].added.is_empty());
+        untold.changed(&interest.take_changes(10), &interest);
+        assert_eq!(untold.next(&interest).unwrap().removed, ["/a"]);
+        assert_eq!(untold.next(&interest), None);
     }
 
     #[test]
     fn a_fixed_list_does_not_follow_and_a_long_one_is_cut() {
         let names: Vec<String> = (0..5000).map(|n| format!("/channel/number/{n}")).collect();
         let interest = LocalInterest::new(&Observed::Fixed(names));
-        interest.note(&ChannelName::parse("/a").unwrap(), true);
-        assert!(interest.deltas().is_empty());
-        let snapshot = interest.snapshot();
-        assert!(snapshot.len() > 3);
-        assert_eq!(
-            snapshot
-                .iter()
-                .map(|frame| frame.added.len())
-                .sum::<usize>(),
-            5000
-        );
-        assert_eq!(
-            snapshot.iter().filter(|frame| frame.snapshot_end).count(),
-            1
-        );
-        assert!(snapshot.last().unwrap().snapshot_end);
+        interest.note(&name("/a"), true);
+        assert!(!interest.has_changes());
+        let (mut untold, mut told) = (Untold::default(), Told::default());
+        told.all(&mut untold, &interest);
+        assert!(told.frames > 3 && told.ends == 1 && told.channels.len() == 5000);
+    }
+
+    #[test]
+    fn changes_while_the_snapshot_is_under_way_come_out_right_and_do_not_prolong_it() {
+        use rand::{RngExt, SeedableRng};
+        let mut random = rand::rngs::StdRng::seed_from_u64(7);
+        for _ in 0..15 {
+            let interest = LocalInterest::new(&Observed::FollowSubscriptions);
+            let mut change = |n: usize, universe: usize, interest: &LocalInterest| {
+                for _ in 0..n {
+                    let channel = name(&format!(
+                        "/{}/{}",
+                        random.random_range(0..universe),
+                        "x".repeat(900)
+                    ));
+                    interest.note(&channel, random.random());
+                }
+                interest.take_changes(usize::MAX)
+            };
+            change(600, 400, &interest);
+            let (mut untold, mut told) = (Untold::default(), Told::default());
+            let limit = interest.announced.lock().len() / 30 + 3;
+            while !untold.is_empty() {
+                if let Some(frame) = untold.next(&interest) {
+                    told.take(frame);
+                }
+                if told.ends == 0 {
+                    assert!(told.frames < limit + 20);
+                    // More is added than one frame tells.
+                    let changes = change(60, 100_000, &interest);
+                    untold.changed(&changes, &interest);
+                    let changes = change(60, 400, &interest);
+                    untold.changed(&changes, &interest);
+                }
+            }
+            let announced = interest.announced.lock();
+            assert_eq!(
+                told.channels,
+                announced.iter().map(|c| c.as_str().to_owned()).collect()
+            );
+            assert_eq!(told.ends, 1);
+        }
     }
 }

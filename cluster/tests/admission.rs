@@ -20,6 +20,8 @@ async fn a_node_with_another_secret_is_not_let_in() {
     .await;
     assert!(a.names().is_empty() && b.names().is_empty());
     assert!(a.events.all().is_empty());
+    // The one that is not let in notices, too, and so does the other when it dials back.
+    eventually("noticed", || b.cluster.counters().dials_closed.get() > 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,5 +150,44 @@ async fn garbage_on_the_mesh_port_disturbs_nobody() {
             "nobody has noticed: {:?}",
             node.events.all()
         );
+    }
+}
+
+/// What was wrong: idle connections, reopened whenever they were closed, kept every node out for as long as they came.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_that_come_again_and_again_keep_no_node_out() {
+    let a = Node::start(config("a", &[])).await;
+    let address = a.address();
+    let idle = move || async move {
+        while let Ok(mut stream) = TcpStream::connect(address).await {
+            let _ = stream.read(&mut [0]).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let attackers: Vec<_> = (0..150).map(|_| tokio::spawn(idle())).collect();
+    eventually("the port is crowded", || {
+        a.cluster.counters().connections_over_limit.get() > 200
+    })
+    .await;
+    let began = std::time::Instant::now();
+    let b = Node::start(config("b", &[address])).await;
+    eventually("joined", || a.names() == ["b"] && b.names() == ["a"]).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+    b.stop().await;
+    eventually("left", || a.names().is_empty()).await;
+    let began = std::time::Instant::now();
+    let b = Node::start(config("b", &[address])).await;
+    eventually("joined again", || a.names() == ["b"] && b.names() == ["a"]).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+    for attacker in attackers {
+        attacker.abort();
     }
 }

@@ -399,3 +399,100 @@ async fn a_node_that_is_busy_is_not_taken_for_dead() {
     );
     assert_eq!(b.cluster.counters().suspensions.get(), 0);
 }
+
+/// What was wrong: the whole interest was queued at once, the queue ran over, and the link was reset, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interest_larger_than_the_control_queue_is_told_in_pieces() {
+    let small = |name: &str, seeds: &[std::net::SocketAddr]| {
+        let mut small = config(name, seeds);
+        small.limits.frame_bytes = 1 << 16;
+        small.limits.control_queue_bytes = 1 << 16;
+        small
+    };
+    let a = Node::start(small("a", &[])).await;
+    let names: Vec<String> = (0..3000)
+        .map(|n| format!("/i/{n}/{}", "c".repeat(900)))
+        .collect();
+    let patterns: Vec<&str> = names.iter().map(String::as_str).collect();
+    // 2.7 MB are subscribed while both are members, and again told to a node that comes later.
+    let b = Node::start(small("b", &[a.address()])).await;
+    eventually("joined", || a.names().len() == 1 && b.names().len() == 1).await;
+    let (on_a, inbox) = a.subscriber(&patterns).await;
+    b.until_reached(&names[0], &inbox).await;
+    let c = Node::start(small("c", &[a.address()])).await;
+    eventually("all three", || {
+        [&a, &b, &c].iter().all(|node| node.names().len() == 2)
+    })
+    .await;
+    // A member has the whole snapshot.
+    for name in &names {
+        c.publish(name, "1");
+    }
+    eventually("all arrived", || {
+        inbox.data().iter().filter(|data| *data == "1").count() == names.len()
+    })
+    .await;
+    let reset = |node: &Node| node.cluster.counters().links_reset_queue_full.get();
+    assert_eq!(reset(&a) + reset(&b) + reset(&c), 0);
+    for pattern in &patterns {
+        on_a.unsubscribe(&support::channel(pattern), a.clock.now())
+            .await
+            .unwrap();
+    }
+    let sent = || c.cluster.counters().publications_received.get();
+    assert_eq!(sent(), 0);
+    eventually("none is wanted any more", || {
+        let before = a.cluster.counters().publications_received.get();
+        c.publish(&names[2999], "2");
+        std::thread::sleep(Duration::from_millis(5));
+        a.cluster.counters().publications_received.get() == before
+    })
+    .await;
+}
+
+/// What was wrong: the sibling was dropped, at every attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sibling_that_wants_too_many_channels_is_sent_everything() {
+    let mut bounded = config("a", &[]);
+    bounded.limits.interest_channels = 10;
+    let a = Node::start(bounded).await;
+    let b = Node::start(config("b", &[a.address()])).await;
+    let names: Vec<String> = (0..100).map(|n| format!("/many/{n}")).collect();
+    let patterns: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (_session, inbox) = b.subscriber(&patterns).await;
+    eventually("coarse", || a.cluster.counters().interest_coarse.get() == 1).await;
+    eventually("joined", || a.names().len() == 1 && b.names().len() == 1).await;
+    let (_late, late) = b.subscriber(&["/later"]).await;
+    for name in names
+        .iter()
+        .map(String::as_str)
+        .chain(["/later", "/not/wanted"])
+    {
+        a.publish(name, "1");
+    }
+    eventually("all arrived", || {
+        inbox.all().len() == 100 && late.all().len() == 1
+    })
+    .await;
+    assert!(a.events.all().len() == 1 && b.events.all().len() == 1);
+}
+
+/// A change of interest leaves at once: it does not wait for a tick.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_is_known_on_the_sibling_within_milliseconds() {
+    let nodes = mesh(&["a", "b"]).await;
+    let mut fastest = Duration::MAX;
+    for n in 0..20 {
+        let name = format!("/soon/{n}");
+        let (_session, inbox) = nodes[1].subscriber(&[&name]).await;
+        let began = Instant::now();
+        while inbox.all().is_empty() {
+            assert!(began.elapsed() < support::patience());
+            nodes[0].publish(&name, "1");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        fastest = fastest.min(began.elapsed());
+    }
+    println!("the fastest of 20: {fastest:?}");
+    assert!(fastest < Duration::from_millis(25), "{fastest:?}");
+}

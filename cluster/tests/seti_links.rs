@@ -91,9 +91,14 @@ async fn a_node_that_joins_late_learns_a_directory_of_many_windows() {
         a.seti.associate(&user, session.session()).unwrap();
     }
     let b = Host::start("b", &[&a]).await;
+    let some = id("user-00000001@example.com");
+    eventually("some user", || b.seti.is_present(&some)).await;
     eventually("all users", || b.seti.users().len() == USERS).await;
     let joined = b.node.events.all();
     drop(session);
+    // One is looked at, because to list all of them takes longer than a change.
+    let last = id(&format!("user-{:08}@example.com", USERS - 1));
+    eventually("not the last user", || !b.seti.is_present(&last)).await;
     eventually("no user", || b.seti.users().is_empty()).await;
     assert_eq!(b.node.events.all(), joined, "no link was reset");
     for host in [&a, &b] {

@@ -26,7 +26,9 @@ pub(crate) enum DialError {
     Connect(#[from] io::Error),
     #[error("{0}")]
     WebSocket(#[from] Box<WsError>),
-    #[error("closed during the handshake; is the secret the same on both nodes?")]
+    #[error(
+        "the sibling closed the connection during the handshake: is the secret the same on both nodes?"
+    )]
     Closed,
     #[error("{0}")]
     Auth(#[from] AuthError),
@@ -42,6 +44,16 @@ pub(crate) enum DialError {
     Timeout,
     #[error("the network is not allowed")]
     NotAllowed,
+}
+
+impl DialError {
+    /// The same, for an error that came after the stream was open: however it ended, the other side ended it.
+    pub(crate) fn in_handshake(self) -> Self {
+        match self {
+            DialError::Connect(_) | DialError::WebSocket(_) => DialError::Closed,
+            error => error,
+        }
+    }
 }
 
 impl From<WsError> for DialError {

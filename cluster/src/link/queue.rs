@@ -59,6 +59,12 @@ pub(crate) enum Taken {
 
 /// What an entry costs beside its bytes, so that many tiny ones are bounded too.
 const ENTRY_BYTES: usize = 32;
+/// What a publication holds beside its text: its own allocation and that of its channel's name with their counters, the
+/// slot in the queue (which may be twice as long as it is full), and what the allocator adds to three allocations.
+const PUBLICATION_BYTES: usize =
+    2 * 16 + size_of::<Publication>() + 2 * size_of::<usize>() + 3 * 16;
+/// Interest waits outside the queue while the control lane holds more than this, or than a quarter of its bound.
+const INTEREST_WAITING_BYTES: usize = 256 << 10;
 /// State messages travel in parts of this size, so that a heartbeat never waits behind a large one.
 const STATE_PART_BYTES: usize = 32 << 10;
 
@@ -69,6 +75,8 @@ pub(crate) struct LinkQueue {
     limits: LinkLimits,
     lanes: Mutex<Lanes>,
     wake: Notify,
+    /// Wakes who waits for room for interest.
+    room: Arc<Notify>,
     /// Bytes waiting, for the statistics; written under the lock.
     bytes: AtomicU64,
     /// Publications written to the link.
@@ -92,6 +100,10 @@ struct Lanes {
     /// The last frame of a link that is closing.
     last_words: Option<Bytes>,
     closed: bool,
+    /// State is held back until the first interest snapshot has been queued, as the sibling has no use for it before.
+    snapshot_queued: bool,
+    /// Somebody waits for room for interest.
+    interest_waits: bool,
 }
 
 impl Lanes {
@@ -112,12 +124,13 @@ impl Lanes {
 }
 
 impl LinkQueue {
-    pub(crate) fn new(version: u8, limits: LinkLimits) -> Self {
+    pub(crate) fn new(version: u8, limits: LinkLimits, room: Arc<Notify>) -> Self {
         Self {
             version,
             limits,
             lanes: Mutex::default(),
             wake: Notify::new(),
+            room,
             bytes: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
@@ -140,6 +153,25 @@ impl LinkQueue {
                 lanes.control.push_back(frame);
             },
         )
+    }
+
+    /// Whether a piece of interest may be queued now. If not, `room` is notified when it may. A link that has ended takes
+    /// everything and drops it.
+    pub(crate) fn has_room_for_interest(&self) -> bool {
+        let mut lanes = self.lanes.lock();
+        let room = lanes.check().is_err() || lanes.control_bytes < self.interest_mark();
+        lanes.interest_waits = !room;
+        room
+    }
+
+    fn interest_mark(&self) -> usize {
+        INTEREST_WAITING_BYTES.min(self.limits.control_queue_bytes / 4)
+    }
+
+    /// The first interest snapshot is queued completely.
+    pub(crate) fn snapshot_queued(&self) {
+        self.lanes.lock().snapshot_queued = true;
+        self.wake.notify_one();
     }
 
     /// Queues a state message.
@@ -211,14 +243,24 @@ impl LinkQueue {
                 return Taken::Full(lane);
             }
             let mut room = Room(WRITE_BUDGET_BYTES);
-            while let Some(frame) = room.take(lanes.control.front(), Bytes::len) {
+            // A large interest leaves half of each write to the others.
+            let others = !(lanes.messages.is_empty() && lanes.state.is_empty());
+            while !(others && room.0 < WRITE_BUDGET_BYTES / 2)
+                && let Some(frame) = room.take(lanes.control.front(), Bytes::len)
+            {
                 lanes.control.pop_front();
                 lanes.control_bytes -= frame.len() + ENTRY_BYTES;
                 frames.push(frame);
             }
-            take_state(&mut lanes, &mut room, self.version, &mut frames);
+            if lanes.interest_waits && lanes.control_bytes < self.interest_mark().div_ceil(2) {
+                lanes.interest_waits = false;
+                self.room.notify_one();
+            }
+            if lanes.snapshot_queued || lanes.closing {
+                take_state(&mut lanes, &mut room, self.version, &mut frames);
+            }
             first_sequence = lanes.next_sequence;
-            while let Some(publication) = room.take(lanes.messages.front(), message_cost) {
+            while let Some(publication) = room.take(lanes.messages.front(), item_bytes) {
                 lanes.messages.pop_front();
                 lanes.messages_bytes -= message_cost(&publication);
                 publications.push(publication);
@@ -242,8 +284,7 @@ impl LinkQueue {
     }
 
     fn batch(&self, first_sequence: u64, publications: &[Arc<Publication>]) -> Bytes {
-        let size = |p: &Arc<Publication>| Batch::item_bytes(p.channel().as_str(), p.len());
-        let capacity = publications.iter().map(size).sum();
+        let capacity = publications.iter().map(item_bytes).sum();
         let mut batch = Batch::new(self.version, first_sequence, capacity);
         for publication in publications {
             batch.push(publication.channel().as_str(), &publication.object());
@@ -284,8 +325,14 @@ impl LinkQueue {
     }
 }
 
+/// The memory that a waiting publication holds. When it waits for several siblings, it counts for each.
 fn message_cost(publication: &Arc<Publication>) -> usize {
-    publication.len() + publication.channel().as_str().len() + ENTRY_BYTES
+    publication.len() + publication.channel().as_str().len() + PUBLICATION_BYTES
+}
+
+/// What a publication takes in a frame.
+fn item_bytes(publication: &Arc<Publication>) -> usize {
+    Batch::item_bytes(publication.channel().as_str(), publication.len())
 }
 
 fn take_state(lanes: &mut Lanes, room: &mut Room, version: u8, frames: &mut Vec<Bytes>) {

@@ -1,3 +1,4 @@
+use futures_util::FutureExt;
 use halley_bayeux::{ChannelName, Json};
 
 use super::*;
@@ -24,7 +25,8 @@ fn frames(queue: &LinkQueue) -> Vec<Frame> {
 
 #[test]
 fn control_goes_before_state_and_state_before_messages() {
-    let queue = LinkQueue::new(1, limits());
+    let queue = LinkQueue::new(1, limits(), Arc::default());
+    queue.snapshot_queued();
     queue.push_message(&publication(1)).unwrap();
     queue
         .push_state(StateChannel(9), Bytes::from_static(b"s"))
@@ -40,7 +42,7 @@ fn control_goes_before_state_and_state_before_messages() {
 
 #[test]
 fn one_write_coalesces_up_to_the_budget_and_numbers_without_gap() {
-    let queue = LinkQueue::new(1, limits());
+    let queue = LinkQueue::new(1, limits(), Arc::default());
     for _ in 0..1000 {
         queue.push_message(&publication(200)).unwrap();
     }
@@ -58,7 +60,8 @@ fn one_write_coalesces_up_to_the_budget_and_numbers_without_gap() {
 
 #[test]
 fn a_large_state_message_leaves_in_parts() {
-    let queue = LinkQueue::new(1, limits());
+    let queue = LinkQueue::new(1, limits(), Arc::default());
+    queue.snapshot_queued();
     let body = Bytes::from(vec![7; 200_000]);
     queue.push_state(StateChannel(1), body.clone()).unwrap();
     let (mut got, mut ended) = (Vec::new(), false);
@@ -87,7 +90,7 @@ fn a_large_state_message_leaves_in_parts() {
 
 #[test]
 fn a_full_lane_resets_the_link_and_takes_nothing_more() {
-    let queue = LinkQueue::new(1, limits());
+    let queue = LinkQueue::new(1, limits(), Arc::default());
     let mut pushed = 0;
     while queue.push_message(&publication(10_000)).is_ok() {
         pushed += 1;
@@ -101,11 +104,75 @@ fn a_full_lane_resets_the_link_and_takes_nothing_more() {
 
 #[test]
 fn closing_writes_everything_first() {
-    let queue = LinkQueue::new(1, limits());
+    let queue = LinkQueue::new(1, limits(), Arc::default());
     queue.push_message(&publication(1)).unwrap();
     queue.close_after(&Frame::Leaving);
     assert_eq!(queue.push_message(&publication(1)), Err(PushError::Closed));
     assert!(matches!(frames(&queue)[..], [Frame::Publications(_)]));
     assert_eq!(frames(&queue), [Frame::Leaving]);
     assert_eq!(queue.take(), Taken::Drained);
+}
+
+#[test]
+fn interest_waits_for_room_and_its_sender_is_woken() {
+    let wake = Arc::new(Notify::new());
+    let limits = LinkLimits {
+        control_queue_bytes: 1 << 16,
+        ..limits()
+    };
+    let queue = LinkQueue::new(1, limits, wake.clone());
+    let piece = Frame::Known(vec!["127.0.0.1:1".parse().unwrap(); 500]);
+    let mut pieces = 0;
+    while queue.has_room_for_interest() {
+        queue.push_control(&piece).unwrap();
+        pieces += 1;
+    }
+    assert!((2..10).contains(&pieces), "{pieces}");
+    assert!(wake.notified().now_or_never().is_none());
+    assert_eq!(frames(&queue).len(), pieces);
+    assert!(wake.notified().now_or_never().is_some());
+    assert!(queue.has_room_for_interest());
+    // A queue that has ended does not make anybody wait for ever.
+    while queue.has_room_for_interest() {
+        queue.push_control(&piece).unwrap();
+    }
+    queue.close();
+    assert!(queue.has_room_for_interest());
+}
+
+#[test]
+fn state_waits_for_the_snapshot_and_publications_do_not_wait_for_interest() {
+    let queue = LinkQueue::new(1, limits(), Arc::default());
+    let body = Bytes::from_static(b"s");
+    queue.push_state(StateChannel(1), body).unwrap();
+    assert_eq!(queue.take(), Taken::Nothing);
+    let piece = Frame::Known(vec!["127.0.0.1:1".parse().unwrap(); 1000]);
+    for _ in 0..100 {
+        queue.push_control(&piece).unwrap();
+    }
+    queue.push_message(&publication(1)).unwrap();
+    let first = frames(&queue);
+    assert!(first.len() < 6 && matches!(first.last(), Some(Frame::Publications(_))));
+    queue.snapshot_queued();
+    while queue.queued_bytes() > 0 {
+        frames(&queue);
+    }
+}
+
+/// What was wrong: a queue of tiny publications held several times its bound.
+#[test]
+fn the_bound_is_one_of_memory() {
+    let queue = LinkQueue::new(1, limits(), Arc::default());
+    let mut held = 0;
+    loop {
+        let publication = publication(1);
+        // Each allocation with the allocator's own 16 bytes, and a slot.
+        held += size_of::<Publication>() + 16 + 16;
+        held += publication.array().len() + 16;
+        held += publication.channel().as_str().len() + 16 + 16 + 16;
+        if queue.push_message(&publication).is_err() {
+            break;
+        }
+    }
+    assert!(held < (1 << 20) * 3 / 2 && held > (1 << 20) / 2, "{held}");
 }

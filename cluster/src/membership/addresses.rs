@@ -1,7 +1,7 @@
 //! Where nodes may be, and when to dial each address: back-off, aliases, own addresses, the allow list.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -98,6 +98,11 @@ impl Addresses {
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    pub(super) fn ips(&self) -> BTreeSet<IpAddr> {
+        let ips = self.entries.keys().map(|address| address.ip());
+        ips.map(|ip| ip.to_canonical()).collect()
     }
 
     pub(super) fn allows(&self, address: SocketAddr) -> bool {

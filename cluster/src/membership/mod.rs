@@ -15,8 +15,8 @@
 
 mod addresses;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -164,6 +164,11 @@ impl Membership {
     /// Addresses known at present, for the status.
     pub(crate) fn addresses_known(&self) -> usize {
         self.addresses.len()
+    }
+
+    /// The hosts where nodes may be.
+    pub(crate) fn ips(&self) -> BTreeSet<IpAddr> {
+        self.addresses.ips()
     }
 
     /// An address where a node may be.

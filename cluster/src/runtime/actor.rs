@@ -1,6 +1,6 @@
 //! The task that owns the membership: it feeds it events and carries out its commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use halley_bayeux::EndReason;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::shared::{Admission, Event, LinkRecord, MemberEntry, Shared};
+use super::shared::{Admission, Bulk, Event, LinkRecord, MemberEntry, Receivers, Shared};
 use super::tasks;
-use crate::forwarding::SiblingInterest;
+use crate::forwarding::{Forgotten, SiblingInterest, Untold};
 use crate::link::{LinkEnd, LinkQueue};
 use crate::membership::{Command, LinkId, Membership, Settings};
 use crate::net::Net;
@@ -30,6 +30,12 @@ const TICK: Duration = Duration::from_millis(50);
 const STATE_TICK: Duration = Duration::from_millis(250);
 /// How long a node that leaves waits for its last frames to be written.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Channels of siblings that are taken in, or forgotten, between two looks at the events.
+const CHANNELS_PER_TURN: usize = 256;
+/// Interest frames that are queued between two looks at the events, over all links.
+const FRAMES_PER_TURN: usize = 32;
+/// Changes of this node's own interest that are taken over between two looks at the events.
+const CHANGES_PER_TURN: usize = 1024;
 
 /// A link that this node opened.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ struct Out {
     cancel: CancellationToken,
     /// Absent while it is being dialled.
     queue: Option<Arc<LinkQueue>>,
+    /// What is to be told once there is room in the queue.
+    untold: Untold,
     rtt_us: Arc<AtomicU64>,
 }
 
@@ -66,6 +74,14 @@ pub(crate) struct Actor<N> {
     ticked: Duration,
     state_tick: Duration,
     leaving: Option<(Instant, oneshot::Sender<()>)>,
+    /// An interest frame that is being taken in, and how far.
+    work: Option<(LinkId, Interest, usize)>,
+    /// Patterns of siblings that have gone.
+    forgotten: VecDeque<Forgotten>,
+    /// The link that is told first in the next turn.
+    next_told: LinkId,
+    /// There is more to be done without waiting for anything.
+    more: bool,
 }
 
 /// Tells the status when the actor ends in any other way than it should.
@@ -104,25 +120,46 @@ impl<N: Net> Actor<N> {
             ticked: Duration::ZERO,
             state_tick: now,
             leaving: None,
+            work: None,
+            forgotten: VecDeque::new(),
+            next_told: LinkId(0),
+            more: false,
             shared,
         }
     }
 
     /// Runs until the node has left or is stopped.
-    pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+    ///
+    /// In turns: one event, then a slice of what siblings have sent, then a slice of what they are to be told. No turn
+    /// is long, and an event waits for one turn, however many channels anybody wants.
+    pub(crate) async fn run(mut self, receivers: Receivers) {
+        let Receivers {
+            mut events,
+            mut bulk,
+        } = receivers;
         let shared = self.shared.clone();
         let _watch = Watch(shared.clone());
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let event = tokio::select! {
-                biased;
-                () = shared.cancel.cancelled() => break,
-                () = shared.wake.notified() => None,
-                _ = tick.tick() => None,
-                () = shared.interest.woken() => None,
-                event = events.recv() => event,
-            };
+            let (mut event, mut item) = (None, None);
+            if self.more {
+                tokio::task::yield_now().await;
+                if shared.cancel.is_cancelled() {
+                    break;
+                }
+                event = events.try_recv().ok();
+            } else {
+                tokio::select! {
+                    biased;
+                    () = shared.cancel.cancelled() => break,
+                    () = shared.wake.notified() => {}
+                    _ = tick.tick() => {}
+                    some = events.recv() => event = some,
+                    () = shared.interest.woken() => {}
+                    some = bulk.recv() => item = some,
+                }
+            }
             let now = shared.clock.elapsed();
             if shared.take_suspended() {
                 self.start_over(now);
@@ -133,8 +170,18 @@ impl<N: Net> Actor<N> {
                 // it must be able to say that the node lives while the handlers are at work.
                 tokio::task::yield_now().await;
                 self.handle(event, now);
+                self.perform(now);
             }
-            self.announce();
+            if item.is_none() && self.work.is_none() {
+                item = bulk.try_recv().ok();
+            }
+            if let Some(item) = item {
+                tokio::task::yield_now().await;
+                self.take_in(item, now);
+            }
+            self.more = self.work();
+            self.more |= self.forget();
+            self.more |= self.announce();
             self.tick(now);
             self.perform(now);
             if self.left() {
@@ -147,6 +194,73 @@ impl<N: Net> Actor<N> {
         if let Some((_, done)) = self.leaving.take() {
             let _ = done.send(());
         }
+        self.forgotten.extend(
+            std::mem::take(&mut self.ins)
+                .into_values()
+                .map(|inbound| inbound.interest.forget()),
+        );
+        while self.forget() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn take_in(&mut self, item: Bulk, now: Duration) {
+        match item {
+            Bulk::Interest(link, interest) => self.work = Some((link, interest, 0)),
+            Bulk::State(link, channel, body, _permit) => self.state(link, channel, body, now),
+            Bulk::SiblingLeaves(link) => self.membership.sibling_leaves(link, now),
+        }
+    }
+
+    /// Takes in a slice of the interest of a sibling. Says whether there is more.
+    fn work(&mut self) -> bool {
+        let Some((link, interest, done)) = self.work.take() else {
+            return false;
+        };
+        let Some(inbound) = self.ins.get_mut(&link) else {
+            return false;
+        };
+        let added = interest.added.len();
+        let (until, total) = (done + CHANNELS_PER_TURN, added + interest.removed.len());
+        let (limit, engine) = (
+            self.shared.config.limits.interest_channels,
+            &self.shared.engine,
+        );
+        for n in done..until.min(total) {
+            let Some(name) = interest.added.get(n) else {
+                inbound
+                    .interest
+                    .remove(&interest.removed[n - added], engine);
+                continue;
+            };
+            if let Some(forgotten) = inbound.interest.add(name, limit, engine) {
+                self.shared.counters.interest_coarse.add(1);
+                tracing::warn!(
+                    link = link.0,
+                    limit,
+                    "a sibling asks for too many channels: it is sent everything"
+                );
+                self.forgotten.push_back(forgotten);
+            }
+        }
+        if until < total {
+            self.work = Some((link, interest, until));
+            return true;
+        }
+        if interest.snapshot_end {
+            self.membership.snapshot(link);
+        }
+        false
+    }
+
+    /// Forgets a slice of what siblings that have gone wanted. Says whether there is more.
+    fn forget(&mut self) -> bool {
+        if let Some(first) = self.forgotten.front_mut()
+            && first.proceed(CHANNELS_PER_TURN, &self.shared.engine)
+        {
+            self.forgotten.pop_front();
+        }
+        !self.forgotten.is_empty()
     }
 
     fn handle(&mut self, event: Event, now: Duration) {
@@ -194,14 +308,11 @@ impl<N: Net> Actor<N> {
                 // silence does.
                 let _ = reply.send(answer);
             }
-            Event::Interest(link, interest) => self.interest(link, &interest, now),
             Event::Known(link, addresses) => {
                 if self.ins.contains_key(&link) {
                     self.membership.known(&addresses, now);
                 }
             }
-            Event::State(link, channel, body, _permit) => self.state(link, channel, body, now),
-            Event::SiblingLeaves(link) => self.membership.sibling_leaves(link, now),
             Event::ReportInterest(query, reply) => {
                 // Whoever asked may have given up.
                 let _ = reply.send(self.report_interest(&query));
@@ -250,10 +361,7 @@ impl<N: Net> Actor<N> {
             self.membership.dial_failed(address, now);
             return;
         }
-        // The snapshot goes first; the deltas, which this task sends too, follow.
-        for frame in self.shared.interest.snapshot() {
-            let _ = queue.push_control(&Frame::Interest(frame));
-        }
+        // From here on it is told the snapshot, as fast as it takes it, and then what changes.
         (out.queue, out.rtt_us) = (Some(queue), rtt_us);
         self.membership.out_up(link, address, member, now);
     }
@@ -271,7 +379,11 @@ impl<N: Net> Actor<N> {
             .admit(link, proof.identity, proof.uptime_ms, now)?;
         let inbound = In {
             cancel,
-            interest: SiblingInterest::default(),
+            interest: SiblingInterest::new(
+                &self.shared.engine,
+                self.shared.counters.clone(),
+                self.shared.config.limits.frame_bytes,
+            ),
             early: Vec::new(),
             early_bytes: 0,
         };
@@ -286,24 +398,6 @@ impl<N: Net> Actor<N> {
             me: self.membership.me().clone(),
             after,
         })
-    }
-
-    fn interest(&mut self, link: LinkId, interest: &Interest, now: Duration) {
-        let Some(inbound) = self.ins.get_mut(&link) else {
-            return;
-        };
-        let limit = self.shared.config.limits.interest_channels;
-        if inbound
-            .interest
-            .apply(interest, limit, &self.shared.engine)
-            .is_err()
-        {
-            tracing::warn!(link = link.0, limit, "a sibling asks for too many channels");
-            self.membership.in_down(link, now);
-            self.close_in(link);
-        } else if interest.snapshot_end {
-            self.membership.snapshot(link);
-        }
     }
 
     fn state(&mut self, link: LinkId, channel: StateChannel, body: Bytes, now: Duration) {
@@ -329,15 +423,45 @@ impl<N: Net> Actor<N> {
         }
     }
 
-    /// Tells all siblings what this node wants anew and no more.
-    fn announce(&mut self) {
-        for frame in self.shared.interest.deltas() {
-            let frame = Frame::Interest(frame);
-            for queue in self.outs.values().filter_map(|out| out.queue.as_ref()) {
-                // A full queue has marked itself: the link is reset and starts with a snapshot.
-                let _ = queue.push_control(&frame);
+    /// Tells the siblings a slice of what they have not been told, each as much as its queue has room for. Says whether
+    /// there is more that can be told at once.
+    fn announce(&mut self) -> bool {
+        let interest = &self.shared.interest;
+        let changes = interest.take_changes(CHANGES_PER_TURN);
+        if !changes.is_empty() {
+            for out in self.outs.values_mut().filter(|out| out.queue.is_some()) {
+                out.untold.changed(&changes, interest);
             }
         }
+        let mut room = FRAMES_PER_TURN;
+        // In turn, so that the budget goes round; the first links again after the last ones.
+        let (before, after): (Vec<_>, Vec<_>) = self
+            .outs
+            .iter_mut()
+            .filter(|(_, out)| !out.untold.is_empty())
+            .partition(|(link, _)| **link < self.next_told);
+        for (link, out) in after.into_iter().chain(before) {
+            let Some(queue) = &out.queue else { continue };
+            while queue.has_room_for_interest() {
+                if room == 0 {
+                    self.next_told = *link;
+                    return true;
+                }
+                let Some(frame) = out.untold.next(interest) else {
+                    break;
+                };
+                room -= 1;
+                let end = frame.snapshot_end;
+                if end || !frame.added.is_empty() || !frame.removed.is_empty() {
+                    // A link that has been reset starts over with a snapshot.
+                    let _ = queue.push_control(&Frame::Interest(frame));
+                }
+                if end {
+                    queue.snapshot_queued();
+                }
+            }
+        }
+        interest.has_changes()
     }
 
     /// What is to be done from time to time, however many events come in.
@@ -350,6 +474,7 @@ impl<N: Net> Actor<N> {
         self.publish_status(now);
         if now.saturating_sub(self.state_tick) >= STATE_TICK {
             self.state_tick = now;
+            *self.shared.known.write() = self.membership.ips();
             for handler in self.handlers.values() {
                 handler.tick();
             }
@@ -424,6 +549,7 @@ impl<N: Net> Actor<N> {
         let out = Out {
             cancel: cancel.clone(),
             queue: None,
+            untold: Untold::default(),
             rtt_us: Arc::default(),
         };
         self.outs.insert(link, out);
@@ -445,13 +571,14 @@ impl<N: Net> Actor<N> {
     }
 
     fn close_in(&mut self, link: LinkId) {
-        if let Some(mut inbound) = self.ins.remove(&link) {
+        if let Some(inbound) = self.ins.remove(&link) {
             // A node that leaves keeps its inbound links until its own are written out: a sibling that sees one of them
             // closed drops both.
             if self.leaving.is_none() {
                 inbound.cancel.cancel();
             }
-            inbound.interest.end(&self.shared.engine);
+            self.forgotten.push_back(inbound.interest.forget());
+            self.more = true;
         }
     }
 
@@ -479,11 +606,8 @@ impl<N: Net> Actor<N> {
             },
         );
         self.joined.insert(inbound, member.clone());
-        if let Some(link) = self.ins.get_mut(&inbound) {
-            let counters = self.shared.counters.clone();
-            let frame_bytes = self.shared.config.limits.frame_bytes;
-            link.interest
-                .begin(&self.shared.engine, queue, counters, frame_bytes);
+        if let Some(link) = self.ins.get(&inbound) {
+            link.interest.begin(queue);
         }
         for handler in self.handlers.values() {
             handler.joined(&member);
@@ -516,8 +640,8 @@ impl<N: Net> Actor<N> {
             .map(|(link, _)| *link);
         if let Some(link) = link {
             self.joined.remove(&link);
-            if let Some(inbound) = self.ins.get_mut(&link) {
-                inbound.interest.end(&self.shared.engine);
+            if let Some(inbound) = self.ins.get(&link) {
+                inbound.interest.end();
             }
         }
         for handler in self.handlers.values() {
@@ -561,3 +685,7 @@ impl<N: Net> Actor<N> {
         status.addresses = self.membership.addresses_known();
     }
 }
+
+#[cfg(test)]
+#[path = "actor_tests.rs"]
+mod tests;

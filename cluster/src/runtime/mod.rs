@@ -13,9 +13,10 @@ mod actor;
 mod shared;
 mod state_links;
 mod tasks;
+mod waiting;
 
 pub(crate) use actor::Actor;
 pub use shared::Status;
-pub(crate) use shared::{Event, Registrations, Shared};
+pub(crate) use shared::{Event, Receivers, Registrations, Shared};
 pub(crate) use state_links::StateLinks;
 pub(crate) use tasks::{accept, heart};

@@ -1,7 +1,7 @@
 //! What the tasks of one node share.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::AuthError;
-use crate::counters::LogBrake;
+use crate::counters::LogBrakes;
 use crate::forwarding::LocalInterest;
 use crate::link::{DialError, LinkEnd, LinkQueue};
 use crate::membership::{Conflict, LinkId, Source};
@@ -27,6 +27,8 @@ use crate::{
 
 /// Events that may wait for the actor. A full channel makes the readers of links wait, and with them the siblings.
 pub(super) const EVENTS_MAX: usize = 1024;
+/// Interest frames and state messages that may wait for the actor, over all links.
+const BULK_MAX: usize = 1024;
 /// Bytes of received state messages that may wait for the actor, over all links.
 const STATE_BUDGET_BYTES: usize = 64 << 20;
 
@@ -63,16 +65,30 @@ pub(crate) enum Event {
         done: CancellationToken,
         reply: oneshot::Sender<Result<Admission, Refusal>>,
     },
-    Interest(LinkId, Interest),
     Known(LinkId, Vec<SocketAddr>),
-    State(LinkId, StateChannel, Bytes, OwnedSemaphorePermit),
-    SiblingLeaves(LinkId),
     /// An operator asks what the siblings want.
     ReportInterest(InterestQuery, oneshot::Sender<Vec<(NodeName, Wanted)>>),
     InDown {
         link: LinkId,
         end: LinkEnd,
     },
+}
+
+/// What siblings send, for the actor: in order per link, and behind the events, so that nothing of the membership waits
+/// for it.
+#[derive(Debug)]
+pub(crate) enum Bulk {
+    Interest(LinkId, Interest),
+    State(LinkId, StateChannel, Bytes, OwnedSemaphorePermit),
+    /// Goes behind what the sibling has sent before.
+    SiblingLeaves(LinkId),
+}
+
+/// What the actor receives from.
+#[derive(Debug)]
+pub(crate) struct Receivers {
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) bulk: mpsc::Receiver<Bulk>,
 }
 
 /// What a task that was admitted needs.
@@ -134,10 +150,12 @@ pub(crate) struct Shared {
     /// Handlers and listeners that the actor has not taken over yet.
     pub(crate) registrations: Mutex<Registrations>,
     /// Wakes the actor for a registration or for `leave`.
-    pub(crate) wake: Notify,
+    /// And for room in the queue of a link.
+    pub(crate) wake: Arc<Notify>,
     /// Whoever waits for the node to have left.
     pub(crate) leave: Mutex<Option<oneshot::Sender<()>>>,
     pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) bulk: mpsc::Sender<Bulk>,
     pub(crate) cancel: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) state_budget: Arc<Semaphore>,
@@ -146,8 +164,9 @@ pub(crate) struct Shared {
     pub(super) beat_ms: AtomicU64,
     /// The heart has missed beats for longer than the detection time. Taken by the actor.
     pub(super) suspended: AtomicBool,
-    /// For failed attempts to prove or to check the secret.
-    pub(super) dial_brake: LogBrake,
+    pub(super) brakes: LogBrakes,
+    /// The addresses of siblings, seeds, and what siblings named. Written by the actor.
+    pub(super) known: RwLock<BTreeSet<IpAddr>>,
 }
 
 #[derive(Default)]
@@ -171,8 +190,13 @@ impl Shared {
         random: RandomSource,
         engine: Arc<Engine>,
         me: Member,
-    ) -> (Self, mpsc::Receiver<Event>) {
-        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+    ) -> (Self, Receivers) {
+        let (events, events_receiver) = mpsc::channel(EVENTS_MAX);
+        let (bulk, bulk_receiver) = mpsc::channel(BULK_MAX);
+        let receivers = Receivers {
+            events: events_receiver,
+            bulk: bulk_receiver,
+        };
         let interest = Arc::new(LocalInterest::new(&config.channels));
         let shared = Self {
             secrets: ArcSwap::from_pointee(config.secrets.clone()),
@@ -187,18 +211,20 @@ impl Shared {
             links: Mutex::default(),
             status: Mutex::default(),
             registrations: Mutex::default(),
-            wake: Notify::new(),
+            wake: Arc::default(),
             leave: Mutex::default(),
             events,
+            bulk,
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             state_budget: Arc::new(Semaphore::new(STATE_BUDGET_BYTES)),
             next_link: AtomicU64::new(1),
             beat_ms: AtomicU64::new(clock.now().0),
             suspended: AtomicBool::new(false),
-            dial_brake: LogBrake::default(),
+            brakes: LogBrakes::default(),
+            known: RwLock::default(),
         };
-        (shared, receiver)
+        (shared, receivers)
     }
 
     /// Counts a handshake that failed because the other side speaks no version of this one's.
@@ -223,6 +249,11 @@ impl Shared {
     /// Hands an event to the actor. It waits when the actor is behind, and does nothing when the actor has ended.
     pub(crate) async fn event(&self, event: Event) {
         let _ = self.events.send(event).await;
+    }
+
+    /// As [`Self::event`], for what a sibling has sent.
+    pub(crate) async fn bulk(&self, item: Bulk) {
+        let _ = self.bulk.send(item).await;
     }
 
     /// Notes that the process runs. Long gaps between two calls say that it did not.

@@ -6,12 +6,13 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::shared::{Admission, Event, Shared};
-use crate::counters::LogBrake;
+use super::shared::{Admission, Bulk, Event, Shared};
+use super::waiting::{Place, Waiting};
+use crate::counters::Problem;
 use crate::forwarding;
 use crate::link::{self, DialError, Inbound, InboundEvent, LinkEnd, LinkQueue, Outbound};
 use crate::membership::LinkId;
@@ -37,22 +38,27 @@ pub(super) async fn dial<N: Net>(
     );
     let dialled = tokio::select! {
         biased;
-        () = cancel.cancelled() => Err(DialError::Closed),
+        () = cancel.cancelled() => {
+            let refusal = None;
+            return shared.event(Event::DialFailed { address, refusal }).await;
+        }
         result = attempt => result.unwrap_or(Err(DialError::Timeout)),
     };
     let dialled = match dialled {
         Ok(dialled) => dialled,
         Err(error) => {
             shared.note_versions(&error);
-            if matches!(error, DialError::Closed | DialError::Auth(_)) {
-                warn(
-                    &shared.dial_brake,
-                    &shared,
-                    address,
-                    &format!("no link: {error}"),
-                );
-            } else {
-                tracing::debug!(%address, %error, "no link");
+            let problem = match error {
+                DialError::Closed => Some(Problem::ClosedByOther),
+                DialError::Auth(_) => Some(Problem::WrongSecret),
+                _ => None,
+            };
+            match problem {
+                Some(problem) => {
+                    shared.counters.dials_closed.add(1);
+                    warn(problem, &shared, address, &format!("no link: {error}"));
+                }
+                None => tracing::debug!(%address, %error, "no link"),
             }
             let refusal = match error {
                 DialError::Refused(refusal) => Some(refusal),
@@ -64,6 +70,7 @@ pub(super) async fn dial<N: Net>(
     let queue = Arc::new(LinkQueue::new(
         dialled.version,
         shared.config.limits.clone(),
+        shared.wake.clone(),
     ));
     let rtt_us = Arc::new(AtomicU64::new(0));
     let up = Event::OutUp {
@@ -91,6 +98,8 @@ pub(super) async fn dial<N: Net>(
     if let LinkEnd::QueueFull(lane) = end {
         shared.counters.links_reset_queue_full.add(1);
         tracing::warn!(%address, %lane, dropped, "the queue of a link was full: the link is reset");
+    } else if dropped > 0 {
+        tracing::warn!(%address, %end, dropped, "publications that waited for a sibling are lost with its link");
     }
     shared.event(Event::OutDown { link, end }).await;
 }
@@ -113,7 +122,9 @@ async fn open<N: Net>(
         uptime_ms,
     };
     let frame_bytes = shared.config.limits.frame_bytes;
-    link::dial(stream, address, &shared.secrets(), me, frame_bytes).await
+    link::dial(stream, address, &shared.secrets(), me, frame_bytes)
+        .await
+        .map_err(DialError::in_handshake)
 }
 
 /// Accepts siblings until the listener is dropped.
@@ -121,8 +132,7 @@ pub(crate) async fn accept<L: Listener>(mut listener: L, shared: Arc<Shared>)
 where
     L::Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let unauthenticated = Arc::new(Semaphore::new(shared.config.unauthenticated_max));
-    let brake = Arc::new(LogBrake::default());
+    let waiting = Waiting::new(shared.config.unauthenticated_max);
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -135,25 +145,17 @@ where
         let counters = &shared.counters;
         if !shared.config.allows(from.ip()) {
             counters.connections_not_allowed.add(1);
-            warn(
-                &brake,
-                &shared,
-                from,
-                "a connection from an address that is not allowed",
-            );
+            let problem = "a connection from an address that is not allowed";
+            warn(Problem::NotAllowed, &shared, host(from), problem);
             continue;
         }
-        let Ok(permit) = unauthenticated.clone().try_acquire_owned() else {
+        let (place, gone) = waiting.enter(from.ip(), &shared.known.read());
+        if let Some(gone) = gone {
             counters.connections_over_limit.add(1);
-            warn(
-                &brake,
-                &shared,
-                from,
-                "too many connections are not authenticated yet",
-            );
-            continue;
-        };
-        let task = inbound(stream, from, permit, shared.clone(), brake.clone());
+            let problem = "too many connections are not authenticated yet: the oldest is closed";
+            warn(Problem::OverLimit, &shared, (gone, 0).into(), problem);
+        }
+        let task = inbound(stream, from, place, shared.clone());
         let cancel = shared.cancel.clone();
         shared
             .tasks
@@ -161,10 +163,16 @@ where
     }
 }
 
-fn warn(brake: &LogBrake, shared: &Shared, address: SocketAddr, problem: &str) {
-    if let Some(suppressed) = brake.pass(shared.clock.elapsed()) {
+fn warn(kind: Problem, shared: &Shared, address: SocketAddr, problem: &str) {
+    if let Some(suppressed) = shared.brakes.pass(kind, address, shared.clock.elapsed()) {
         tracing::warn!(%address, suppressed, "{problem}");
     }
+}
+
+/// The address without the port, which is another one for each connection that comes in.
+fn host(mut from: SocketAddr) -> SocketAddr {
+    from.set_port(0);
+    from
 }
 
 /// Beats as long as the process runs.
@@ -180,13 +188,12 @@ pub(crate) async fn heart(shared: Arc<Shared>) {
 async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     from: SocketAddr,
-    permit: OwnedSemaphorePermit,
+    place: Place,
     shared: Arc<Shared>,
-    brake: Arc<LogBrake>,
 ) {
     let limit = shared.config.handshake_timeout;
     let secrets = shared.secrets();
-    let accepted = timeout(
+    let proving = timeout(
         limit,
         link::accept(
             stream,
@@ -194,22 +201,30 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
             shared.config.versions,
             shared.random.bytes(),
         ),
-    )
-    .await;
+    );
+    // A handshake that is complete counts, even if it was to make room in the same moment.
+    let accepted = tokio::select! {
+        biased;
+        accepted = proving => accepted,
+        () = place.evicted.cancelled() => {
+            shared.counters.handshakes_failed.add(1);
+            return;
+        }
+    };
     let verified = match accepted.unwrap_or(Err(DialError::Timeout)) {
         Ok(verified) => verified,
         Err(error) => {
             shared.counters.handshakes_failed.add(1);
             shared.note_versions(&error);
-            return warn(
-                &brake,
-                &shared,
-                from,
-                &format!("a connection failed to join: {error}"),
-            );
+            let kind = match error {
+                DialError::Auth(_) => Problem::WrongSecret,
+                _ => Problem::Handshake,
+            };
+            let problem = format!("a connection failed to join: {error}");
+            return warn(kind, &shared, host(from), &problem);
         }
     };
-    drop(permit);
+    drop(place);
     let (link, cancel, done) = (
         shared.new_link(),
         CancellationToken::new(),
@@ -232,12 +247,8 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(Ok(admission)) => admission,
         Ok(Err(refusal)) => {
             shared.counters.nodes_refused.add(1);
-            warn(
-                &brake,
-                &shared,
-                from,
-                &format!("the node {name} is refused: {refusal}"),
-            );
+            let problem = format!("the node {name} is refused: {refusal}");
+            warn(Problem::Refused, &shared, host(from), &problem);
             let _ = timeout(limit, verified.refuse(refusal)).await;
             return;
         }
@@ -272,7 +283,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         previous.cancelled().await;
     }
     loop {
-        let event = match inbound.next().await {
+        let item = match inbound.next().await {
             Ok(InboundEvent::Publications(items)) => {
                 let now = shared.clock.now();
                 forwarding::deliver(&items, &shared.engine, now, &shared.counters);
@@ -280,23 +291,29 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             }
             Ok(InboundEvent::State(channel, body)) => {
                 match inbound.busy(state(link, channel, body, shared)).await {
-                    Ok(event) => event,
+                    Ok(item) => item,
                     Err(end) => return end,
                 }
             }
-            Ok(InboundEvent::Interest(interest)) => Event::Interest(link, interest),
-            Ok(InboundEvent::Known(addresses)) => Event::Known(link, addresses),
-            Ok(InboundEvent::Leaving) => Event::SiblingLeaves(link),
+            Ok(InboundEvent::Interest(interest)) => Bulk::Interest(link, interest),
+            Ok(InboundEvent::Known(addresses)) => {
+                let known = shared.event(Event::Known(link, addresses));
+                match inbound.busy(known).await {
+                    Ok(()) => continue,
+                    Err(end) => return end,
+                }
+            }
+            Ok(InboundEvent::Leaving) => Bulk::SiblingLeaves(link),
             Err(end) => return end,
         };
-        if let Err(end) = inbound.busy(shared.event(event)).await {
+        if let Err(end) = inbound.busy(shared.bulk(item)).await {
             return end;
         }
     }
 }
 
 /// Waits until the actor has room for the message.
-async fn state(link: LinkId, channel: StateChannel, body: bytes::Bytes, shared: &Shared) -> Event {
+async fn state(link: LinkId, channel: StateChannel, body: bytes::Bytes, shared: &Shared) -> Bulk {
     // Messages are bounded by `frame_bytes`, far below the budget.
     let cost = u32::try_from(body.len().max(1)).unwrap_or(u32::MAX);
     let permit = shared
@@ -305,5 +322,5 @@ async fn state(link: LinkId, channel: StateChannel, body: bytes::Bytes, shared: 
         .acquire_many_owned(cost)
         .await
         .expect("the budget is never closed");
-    Event::State(link, channel, body, permit)
+    Bulk::State(link, channel, body, permit)
 }

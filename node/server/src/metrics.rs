@@ -104,7 +104,7 @@ pub struct NodeFigures {
 type ClusterCounter = (&'static str, &'static str, fn(&Counters) -> u64);
 
 /// What the cluster layer counts.
-const CLUSTER_COUNTERS: [ClusterCounter; 16] = [
+const CLUSTER_COUNTERS: [ClusterCounter; 18] = [
     (
         "halley_links_reset_total",
         "Links to siblings reset because their queue was full.",
@@ -131,6 +131,16 @@ const CLUSTER_COUNTERS: [ClusterCounter; 16] = [
         |c| c.publications_invalid.get(),
     ),
     (
+        "halley_interest_coarse_total",
+        "Siblings that asked for more channels than this node remembers for one, and are sent everything.",
+        |c| c.interest_coarse.get(),
+    ),
+    (
+        "halley_mesh_dials_closed_total",
+        "Connections of this node that the other one closed during the handshake, as when the secret differs.",
+        |c| c.dials_closed.get(),
+    ),
+    (
         "halley_mesh_handshakes_failed_total",
         "Connections on the mesh port that did not prove that they know the secret.",
         |c| c.handshakes_failed.get(),
@@ -142,7 +152,7 @@ const CLUSTER_COUNTERS: [ClusterCounter; 16] = [
     ),
     (
         "halley_mesh_connections_over_limit_total",
-        "Connections on the mesh port turned away because too many others had not proven themselves yet.",
+        "Connections on the mesh port closed to make room because too many had not proven themselves yet.",
         |c| c.connections_over_limit.get(),
     ),
     (

@@ -31,7 +31,7 @@ use lifecycle::Sweeps;
 use parking_lot::Mutex;
 use pipeline::MetaChannels;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -66,7 +66,7 @@ pub struct Engine {
     authorizers: ArcSwap<Authorizers>,
     lazy_channels: ArcSwap<LazyChannels>,
     services: ArcSwap<HashMap<ChannelName, Arc<dyn Service>, RandomState>>,
-    taps: Mutex<HashMap<u64, TapEntry, RandomState>>,
+    taps: Mutex<HashMap<u64, Arc<TapEntry>, RandomState>>,
     /// Sessions whose queue overflowed: ended already, taken out of the maps by the next tick, so that a publish never recurses.
     overflowed: Mutex<Vec<Arc<Session>>>,
     sweeps: Mutex<Sweeps>,
@@ -74,7 +74,8 @@ pub struct Engine {
 
 struct TapEntry {
     tap: Arc<dyn Tap>,
-    patterns: Vec<ChannelName>,
+    /// `None` once the tap is removed. Its lock orders the changes of this tap, and of no other.
+    patterns: Mutex<Option<HashSet<ChannelName, RandomState>>>,
 }
 
 fn push<T: ?Sized>(hooks: &Hooks<T>, hook: &Arc<T>) {
@@ -186,24 +187,30 @@ impl Engine {
     /// Adds a tap without patterns.
     pub fn add_tap(&self, tap: Arc<dyn Tap>) -> TapId {
         let key = self.draw_key();
-        self.taps.lock().insert(
-            key,
-            TapEntry {
-                tap,
-                patterns: Vec::new(),
-            },
-        );
+        let entry = TapEntry {
+            tap,
+            patterns: Mutex::new(Some(HashSet::default())),
+        };
+        self.taps.lock().insert(key, Arc::new(entry));
         TapId(key)
     }
 
+    fn tap_entry(&self, id: TapId) -> Option<Arc<TapEntry>> {
+        self.taps.lock().get(&id.0).cloned()
+    }
+
     /// Subscribes a tap to a channel or pattern; nothing if it is subscribed already, or gone. Not bound by the channel limits.
+    ///
+    /// Takes the same time however many patterns the tap has.
     pub fn tap_subscribe(&self, id: TapId, channel: &ChannelName) {
-        let mut taps = self.taps.lock();
-        let Some(entry) = taps.get_mut(&id.0) else {
+        let Some(entry) = self.tap_entry(id) else {
             return;
         };
-        if !entry.patterns.contains(channel) {
-            entry.patterns.push(channel.clone());
+        let mut patterns = entry.patterns.lock();
+        let Some(patterns) = patterns.as_mut() else {
+            return;
+        };
+        if patterns.insert(channel.clone()) {
             let subscriber = Subscriber {
                 key: id.0,
                 receiver: Receiver::Tap(entry.tap.clone()),
@@ -213,19 +220,29 @@ impl Engine {
         }
     }
 
-    /// Takes a pattern from a tap.
+    /// Takes a pattern from a tap. Takes the same time however many patterns the tap has.
     pub fn tap_unsubscribe(&self, id: TapId, channel: &ChannelName) {
-        let mut taps = self.taps.lock();
-        if let Some(entry) = taps.get_mut(&id.0) {
-            entry.patterns.retain(|pattern| pattern != channel);
+        let Some(entry) = self.tap_entry(id) else {
+            return;
+        };
+        let mut patterns = entry.patterns.lock();
+        if patterns
+            .as_mut()
+            .is_some_and(|patterns| patterns.remove(channel))
+        {
             self.tree.unsubscribe(channel, id.0, &[]);
         }
     }
 
     /// Removes a tap with all its patterns. A publish that is under way may still call it.
+    ///
+    /// Takes as long as the tap has patterns: who must not be held up takes them from it one by one first.
     pub fn remove_tap(&self, id: TapId) {
-        let entry = self.taps.lock().remove(&id.0);
-        for channel in entry.map(|entry| entry.patterns).unwrap_or_default() {
+        let Some(entry) = self.taps.lock().remove(&id.0) else {
+            return;
+        };
+        let patterns = entry.patterns.lock().take();
+        for channel in patterns.into_iter().flatten() {
             self.tree.unsubscribe(&channel, id.0, &[]);
         }
     }
