@@ -23,7 +23,7 @@ pub fn patience() -> Duration {
     let factor = std::env::var("HALLEY_TEST_PATIENCE")
         .ok()
         .and_then(|text| text.parse().ok());
-    Duration::from_secs(10) * factor.unwrap_or(1)
+    Duration::from_secs(30) * factor.unwrap_or(1)
 }
 
 /// Waits until the condition holds.
