@@ -48,10 +48,10 @@ impl Engine {
         message: &Message<'_>,
         reply: &mut Reply<'_>,
     ) -> Outcome {
-        let user = match self.policy.can_handshake(message).resolve().await {
-            HandshakeVerdict::Grant { user } => user,
-            HandshakeVerdict::Deny { advice } => {
-                reply.refuse(refusal::HANDSHAKE_DENIED);
+        let (user, attachment) = match self.policy.can_handshake(message).resolve().await {
+            HandshakeVerdict::Grant { user, attachment } => (user, attachment),
+            HandshakeVerdict::Deny { reason, advice } => {
+                reply.refuse(denied(Denied::Handshake, &reason));
                 reply.advice = Some(advice.unwrap_or(Advice::NONE));
                 return Outcome::Replied;
             }
@@ -64,7 +64,7 @@ impl Engine {
             }
             Origin::WebSocket { .. } | Origin::Local => (None, None),
         };
-        let session = self.add_session(context.origin.transport(), user, browser, None);
+        let session = self.add_session(context.origin.transport(), user, attachment, browser, None);
         reply.succeed();
         reply.session_id = Some(*session.id());
         reply.advice = Some(session.state.lock().full_advice(&self.config));

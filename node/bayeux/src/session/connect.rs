@@ -201,7 +201,9 @@ impl State {
                 }));
             }
             Phase::Ended(EndReason::Expired) => {}
-            Phase::Ended(EndReason::QueueOverflow | EndReason::NodeSuspended) => {
+            Phase::Ended(
+                EndReason::CredentialExpired | EndReason::QueueOverflow | EndReason::NodeSuspended,
+            ) => {
                 reply.refuse(refusal::SESSION_UNKNOWN);
                 reply.advice = Some(Advice::HANDSHAKE);
             }
