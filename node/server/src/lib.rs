@@ -25,6 +25,7 @@ pub mod node;
 mod origin;
 pub mod pages;
 mod readiness;
+mod security;
 pub mod services;
 mod timed_io;
 
@@ -32,3 +33,4 @@ pub use clock::Clock;
 pub use cluster::ClusterError;
 pub use node::{Node, StartError};
 pub use readiness::{Readiness, Unready};
+pub use security::SecurityError;

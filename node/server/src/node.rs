@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use halley_bayeux::{ChannelName, DefaultPolicy, EndReason, Engine};
+use halley_bayeux::{ChannelName, EndReason, Engine};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use crate::config::{self, Config};
 use crate::http_server::{HttpServer, Limits};
 use crate::metrics::{Metrics, NodeFigures};
 use crate::readiness::{Readiness, Unready};
+use crate::security::{Security, SecurityError};
 use crate::services::{self, Direct, NodeInfo, NodesService, Presence};
 
 /// Time between two calls of the engine's timers.
@@ -60,6 +61,9 @@ pub enum StartError {
     /// The node cannot take part in its cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The keys of the security policy cannot be used.
+    #[error("security: {0}")]
+    Security(#[from] SecurityError),
     /// A built-in channel name is not valid.
     #[error("channel: {0}")]
     Channel(#[from] halley_bayeux::InvalidChannel),
@@ -74,6 +78,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) cluster: ClusterParts,
+    pub(crate) security: Security,
     /// Cancelled when an operator asks the process to end.
     pub(crate) drain_requested: CancellationToken,
 }
@@ -148,9 +153,10 @@ impl Node {
             local_address("client.listen", config.client.listen, &client_listener)?;
         let admin_address = local_address("admin.listen", config.admin.listen, &admin_listener)?;
 
-        let policy = DefaultPolicy::new(config.seti.trust_handshake_user);
-        let engine = Engine::new(config.session.clone(), Arc::new(policy));
         let metrics = Arc::new(Metrics::new()?);
+        let security = Security::new(&config, &name, Arc::clone(&metrics))?;
+        let engine = Engine::new(config.session.clone(), security.policy());
+        security.attach(&engine);
         let readiness = Arc::new(Readiness::starting());
         let url = client_url(&config, client_address, &name);
         let background = TaskTracker::new();
@@ -165,10 +171,14 @@ impl Node {
             metrics,
             readiness,
             cluster,
+            security,
             drain_requested: CancellationToken::new(),
             config,
         });
         background.spawn(tick(Arc::clone(&shared), end.clone()));
+        if let Some(watch) = shared.security.watch_keys() {
+            background.spawn(end.clone().run_until_cancelled_owned(watch));
+        }
         let node = Self {
             shared,
             client_address,
@@ -441,6 +451,7 @@ async fn tick(shared: Arc<Shared>, end: CancellationToken) {
             on_suspended(gap);
         }
         shared.engine.tick(shared.clock.now());
+        shared.security.tick(&shared.engine, shared.clock.now());
         shared.cluster.judge(&shared.readiness);
     }
 }

@@ -6,21 +6,26 @@
 //! env  ──┘
 //! ```
 //!
-//! [`OPTIONS`] is the only list of options there is: reading, printing (`halley config`), the environment and the
-//! logged effective configuration all walk it. An option that is not in it is an error that names the key.
+//! [`OPTIONS`] is the only list of options there is, and [`ROW_LISTS`] the only list of lists of tables: reading, printing
+//! (`halley config`), the environment and the logged effective configuration all walk them. A key that is in neither is an
+//! error that names it.
 
 mod check;
+mod check_security;
 mod field;
 mod load;
 mod options;
 mod print;
+mod rows;
 mod types;
 
 pub use check::{Secret, Token};
 pub use load::{ConfigError, Problem};
 pub use options::{OPTIONS, Opt};
 pub use print::{effective, reference};
+pub use rows::{Column, ROW_LISTS, RowList};
 pub use types::{
-    AdminConfig, ClientConfig, Config, Discovery, LogConfig, LogFormat, LogLevel, MeshConfig,
-    MulticastConfig, NodeConfig, PresenceConfig, SetiConfig,
+    AdminConfig, ChannelRule, ClientConfig, Config, Discovery, HooksConfig, JwtConfig, LogConfig,
+    LogFormat, LogLevel, MeshConfig, MulticastConfig, NodeConfig, PolicyKind, PresenceConfig,
+    SecurityConfig, SetiConfig, TokenAlgorithm,
 };
