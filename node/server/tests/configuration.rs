@@ -443,6 +443,14 @@ fn security_that_does_not_fit_together_is_refused() {
             "[security.jwt]\nalgorithms = [\"RS256\"]".to_owned(),
             "security.policy: must be \"jwt\"",
         ),
+        (
+            format!("{jwt}algorithms = [\"RS256\"]\njwks_url = \"https://a/\""),
+            "security.jwt.jwks_url: https is not spoken",
+        ),
+        (
+            "[security.jwt]\njwks_url = \"http://a/\"".to_owned(),
+            "security.policy: must be \"jwt\"",
+        ),
         (hooks.to_owned(), "security.hooks: an address is needed"),
         (
             format!("{hooks}publish = \"https://a/\""),

@@ -33,6 +33,7 @@ fn security_page_names_every_refusal() {
         "403:token_missing:handshake_denied",
         "403:token_invalid:handshake_denied",
         "403:token_expired:handshake_denied",
+        "403:token_key_unknown:handshake_denied",
         "hook_unreachable",
         "hook_timeout",
         "hook_answer_invalid",

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use halley::node::Node;
 use http_body_util::BodyExt as _;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -257,6 +259,18 @@ async fn permissions_by_pattern_and_role() {
 }
 
 #[tokio::test]
+async fn what_runs_in_the_node_is_not_asked() {
+    let node = node(&jwt(RULES)).await;
+    let engine = node.engine();
+    let local = engine.local_session(None, Arc::new(|_: &Arc<halley_bayeux::Publication>| {}));
+    let channel = halley_bayeux::ChannelName::parse("/elsewhere").expect("a channel");
+    let now = node.clock().now();
+    local.subscribe(&channel, now).await.expect("subscribes");
+    let data = halley_bayeux::Json::validate("1", 8).expect("JSON");
+    local.publish(&channel, data, now).await.expect("publishes");
+}
+
+#[tokio::test]
 async fn permissions_hold_without_tokens_too() {
     let node = node(&format!("[seti]\ntrust_handshake_user = true\n{RULES}")).await;
     let mut nobody = Ws::joined(node.client_address()).await;
@@ -341,6 +355,71 @@ async fn a_rotated_key_counts_without_a_restart() {
     })
     .await;
     assert_eq!(handshake(&node, ext(&old)).await["successful"], false);
+}
+
+/// The public half of an Ed25519 key as a key set.
+fn key_set(file: &str) -> Value {
+    let pem = std::fs::read_to_string(key(file)).expect("the key");
+    let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = STANDARD.decode(text).expect("Base64");
+    let x = URL_SAFE_NO_PAD.encode(&der[der.len() - 32..]);
+    json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x }] })
+}
+
+#[tokio::test]
+async fn keys_of_an_address_are_fetched_and_fetched_again() {
+    let set = Arc::new(Mutex::new((500, String::new())));
+    let application = {
+        let set = Arc::clone(&set);
+        Application::start(move |_, _| {
+            let (status, text) = set.lock().clone();
+            Act::Raw(status, text.into_bytes())
+        })
+        .await
+    };
+    let node = node(&format!(
+        "[security]\npolicy = \"jwt\"\n[security.jwt]\nalgorithms = [\"EdDSA\", \"HS256\"]\njwks_refresh_ms = 1000\njwks_url = \"http://{}/keys\"",
+        application.address
+    ))
+    .await;
+    let claims = json!({ "sub": "alice", "exp": now_s() + 3600 });
+    let (old, new) = (token_by("ed.pem", &claims), token_by("other.pem", &claims));
+    let reply = handshake(&node, ext(&old)).await;
+    assert_refused(&reply, "403:token_key_unknown:handshake_denied");
+    assert_eq!(
+        reply["advice"],
+        json!({ "reconnect": "handshake", "interval": 2000 })
+    );
+    let becomes = async |token: &str, good: bool| {
+        eventually("the keys are fetched", async || {
+            let reply = handshake(&node, ext(token)).await;
+            (reply["successful"] == good).then_some(reply)
+        })
+        .await
+    };
+    *set.lock() = (200, key_set("ed.pub.pem").to_string());
+    becomes(&old, true).await;
+    // What cannot be used changes nothing.
+    *set.lock() = (200, "{}".to_owned());
+    let before = application.calls("/keys").len();
+    eventually("two more fetches", async || {
+        (application.calls("/keys").len() >= before + 2).then_some(())
+    })
+    .await;
+    assert_eq!(handshake(&node, ext(&old)).await["successful"], true);
+    // Another key, and a secret, which is none when it comes over the network.
+    let mut keys = key_set("other.pub.pem");
+    let secret = [7; 32];
+    let entry = json!({ "kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret) });
+    keys["keys"].as_array_mut().expect("a list").push(entry);
+    *set.lock() = (200, keys.to_string());
+    becomes(&new, true).await;
+    let reply = handshake(&node, ext(&old)).await;
+    assert_refused(&reply, "403:token_invalid:handshake_denied");
+    let key = EncodingKey::from_secret(&secret);
+    let forged = encode(&Header::new(Algorithm::HS256), &claims, &key).expect("a token");
+    let reply = handshake(&node, ext(&forged)).await;
+    assert_refused(&reply, "403:token_invalid:handshake_denied");
 }
 
 #[tokio::test]
@@ -463,7 +542,8 @@ impl Application {
                 );
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.expect("a body").to_bytes();
-                let body: Value = serde_json::from_slice(&body).expect("JSON");
+                // A fetch of keys has none.
+                let body = serde_json::from_slice(&body).unwrap_or_default();
                 let path = head.uri.path().to_owned();
                 let authorization = head
                     .headers

@@ -26,9 +26,9 @@ pub(super) fn check(config: &mut Config, problems: &mut Vec<Problem>) {
 fn jwt(config: &Config, problems: &mut Vec<Problem>) {
     let jwt = &config.security.jwt;
     let files = [&jwt.secret_file, &jwt.public_key_file, &jwt.jwks_file];
-    let has_file = files.iter().any(|file| file.is_some());
+    let has_key = files.iter().any(|file| file.is_some()) || jwt.jwks_url.is_some();
     if config.security.policy != PolicyKind::Jwt {
-        if has_file || !jwt.algorithms.is_empty() {
+        if has_key || !jwt.algorithms.is_empty() {
             problems.push(Problem::new(
                 "security.policy",
                 "must be \"jwt\", since security.jwt is filled in",
@@ -57,10 +57,10 @@ fn jwt(config: &Config, problems: &mut Vec<Problem>) {
         }
         return;
     }
-    if !has_file {
+    if !has_key {
         problems.push(Problem::new(
             "security.jwt",
-            "a key is needed: secret_file, public_key_file or jwks_file",
+            "a key is needed: secret_file, public_key_file, jwks_file or jwks_url",
         ));
         return;
     }
@@ -70,6 +70,9 @@ fn jwt(config: &Config, problems: &mut Vec<Problem>) {
             "is for HS256, which security.jwt.algorithms does not name",
         ));
         return;
+    }
+    if let Some(Err(what)) = jwt.jwks_url.as_deref().map(security::hook_address) {
+        problems.push(Problem::new("security.jwt.jwks_url", what));
     }
     if let Err(faults) = security::load_keys(jwt) {
         problems.extend(

@@ -222,6 +222,10 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "File with one public key in PEM, for RS256, ES256 or EdDSA.";
         "security.jwt.jwks_file", security.jwt.jwks_file, like "\"/etc/halley/jwks.json\"",
             "File with a JSON Web Key Set.";
+        "security.jwt.jwks_url", security.jwt.jwks_url, like "\"http://127.0.0.1:9000/jwks.json\"",
+            "Address of a JSON Web Key Set, http only; secrets in it are not used.";
+        "security.jwt.jwks_refresh_ms", security.jwt.jwks_refresh_ms, in 1000..=DAY_MS,
+            "Milliseconds between two fetches of that set; sooner when a token names a key that is not in it, but not within 5 s.";
         "security.jwt.reload_ms", security.jwt.reload_ms, in 100..=DAY_MS,
             "Milliseconds between two looks whether a key file has changed.";
         "security.jwt.issuer", security.jwt.issuer, "Issuers (claim iss) of which a token must have one; empty: any.";

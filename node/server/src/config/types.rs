@@ -268,6 +268,10 @@ pub struct JwtConfig {
     pub public_key_file: Option<PathBuf>,
     /// A JSON Web Key Set.
     pub jwks_file: Option<PathBuf>,
+    /// Address of a JSON Web Key Set.
+    pub jwks_url: Option<String>,
+    /// Time between two fetches.
+    pub jwks_refresh_ms: u64,
     /// Time between two looks whether a file has changed.
     pub reload_ms: u64,
     /// Accepted issuers; empty: any.
@@ -291,6 +295,8 @@ impl Default for JwtConfig {
             secret_file: None,
             public_key_file: None,
             jwks_file: None,
+            jwks_url: None,
+            jwks_refresh_ms: 300_000,
             reload_ms: 5000,
             issuer: Vec::new(),
             audience: Vec::new(),

@@ -64,7 +64,7 @@ pub(crate) fn address(text: &str) -> Result<Uri, String> {
                 .into(),
         ),
         (Some("http"), Some(authority)) if authority.as_str().contains('@') => {
-            Err("must not hold a password: use security.hooks.token_file".into())
+            Err("must not hold a password".into())
         }
         (Some("http"), Some(_)) => Ok(uri),
         _ => Err(wrong()),

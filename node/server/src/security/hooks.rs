@@ -24,8 +24,8 @@ use super::permissions::{Operation, Permissions};
 use super::unix_clock::UnixClock;
 use crate::config::HooksConfig;
 
-/// When a client may try again after a handshake that no hook could decide.
-const TRY_AGAIN_MS: u64 = 2000;
+/// For a client whose handshake could not be decided now.
+pub(super) const TRY_AGAIN: Advice = try_again(2000);
 
 /// The longest reason of a hook that is passed on.
 const REASON_BYTES_MAX: usize = 64;
@@ -130,7 +130,7 @@ impl Hooks {
             );
             verdict.unwrap_or_else(|failure| HandshakeVerdict::Deny {
                 reason: failure.reason().into(),
-                advice: Some(try_again(TRY_AGAIN_MS)),
+                advice: Some(TRY_AGAIN),
             })
         }))
     }

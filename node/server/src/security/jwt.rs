@@ -18,6 +18,8 @@ pub(crate) enum TokenRefusal {
     Missing,
     /// Its time is over.
     Expired,
+    /// Signed by a key that is not there, but may come.
+    KeyUnknown,
     /// Anything else; the text is for the log of the node, not for the client.
     Invalid(&'static str),
 }
@@ -28,6 +30,7 @@ impl TokenRefusal {
         match self {
             Self::Missing => "token_missing",
             Self::Expired => "token_expired",
+            Self::KeyUnknown => "token_key_unknown",
             Self::Invalid(_) => "token_invalid",
         }
     }
@@ -93,8 +96,13 @@ impl TokenVerifier {
         if header.crit.is_some() {
             return Err(TokenRefusal::Invalid("the token demands an extension"));
         }
-        let keys = self.keys.current();
-        for key in keys.candidates(header.alg, header.kid.as_deref()) {
+        let sets = self.keys.current();
+        let mut tried = false;
+        for key in sets
+            .iter()
+            .flat_map(|set| set.candidates(header.alg, header.kid.as_deref()))
+        {
+            tried = true;
             // Only the algorithm that the key was configured for; times and names are checked here, with our clock.
             let mut validation = Validation::new(key.algorithm);
             validation.validate_exp = false;
@@ -104,6 +112,9 @@ impl TokenVerifier {
             if let Ok(data) = decode::<Object>(token, &key.key, &validation) {
                 return Ok(data.claims);
             }
+        }
+        if !tried && self.keys.want(header.alg) {
+            return Err(TokenRefusal::KeyUnknown);
         }
         Err(TokenRefusal::Invalid("no key verifies the token"))
     }

@@ -1,4 +1,5 @@
-//! The keys that tokens are verified with: read from files, and read again when those change.
+//! The keys that tokens are verified with: read from files, and read again when those change; fetched from an address, and fetched
+//! again after a time, or sooner when a token names a key that is not there.
 //!
 //! Each key is tied to one algorithm when it is read. A token can only choose among those keys, never how one is used.
 
@@ -11,8 +12,10 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
+use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
+use super::key_address::KeyAddress;
 use crate::config::{JwtConfig, TokenAlgorithm};
 
 /// The least number of bytes of a secret: as many as the hash has.
@@ -23,6 +26,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// An uncompressed point on P-256.
 const P256_POINT_BYTES: usize = 65;
+
+/// The least time between two fetches, however many tokens name unknown keys, and the time until the next after one that failed.
+const FETCH_PAUSE: Duration = Duration::from_secs(5);
 
 /// Keys of a set; a token without a key id is tried against all of its algorithm.
 const KEYS_MAX: usize = 32;
@@ -199,13 +205,12 @@ fn pem(bytes: &[u8], allowed: &[Algorithm]) -> Result<Vec<VerifyingKey>, String>
 }
 
 fn jwks(bytes: &[u8], allowed: &[Algorithm]) -> Result<Vec<VerifyingKey>, String> {
-    let mut set: Value =
-        serde_json::from_slice(bytes).map_err(|_| "the file is not JSON".to_owned())?;
+    let mut set: Value = serde_json::from_slice(bytes).map_err(|_| "is not JSON".to_owned())?;
     let Some(Value::Array(entries)) = set.get_mut("keys").map(Value::take) else {
-        return Err("the file has no list \"keys\"".into());
+        return Err("has no list \"keys\"".into());
     };
     if entries.len() > KEYS_MAX {
-        return Err(format!("the file has more than {KEYS_MAX} keys"));
+        return Err(format!("has more than {KEYS_MAX} keys"));
     }
     // A set may hold keys for others: what cannot be used here is passed over.
     let keys: Vec<_> = entries
@@ -214,7 +219,7 @@ fn jwks(bytes: &[u8], allowed: &[Algorithm]) -> Result<Vec<VerifyingKey>, String
         .collect();
     if keys.is_empty() {
         return Err(
-            "no key in the file can be used with the algorithms of security.jwt.algorithms".into(),
+            "no key in it can be used with the algorithms of security.jwt.algorithms".into(),
         );
     }
     Ok(keys)
@@ -262,6 +267,10 @@ fn jwk(entry: Value, allowed: &[Algorithm]) -> Option<VerifyingKey> {
 pub(crate) struct KeyStore {
     config: JwtConfig,
     current: ArcSwap<KeySet>,
+    address: Option<KeyAddress>,
+    fetched: ArcSwap<KeySet>,
+    /// Told when a token names a key that is not there.
+    wanted: Notify,
 }
 
 impl KeyStore {
@@ -270,14 +279,91 @@ impl KeyStore {
     /// # Errors
     /// Every file that cannot be used.
     pub(crate) fn open(config: &JwtConfig) -> Result<Arc<Self>, Vec<KeyFault>> {
+        let uri = config.jwks_url.as_deref().map(super::hook_address);
+        let uri = uri.transpose().map_err(|what| {
+            vec![KeyFault {
+                key: "security.jwt.jwks_url",
+                what,
+            }]
+        })?;
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(load(config)?),
             config: config.clone(),
+            address: uri.map(KeyAddress::new),
+            fetched: ArcSwap::default(),
+            wanted: Notify::new(),
         }))
     }
 
-    pub(crate) fn current(&self) -> Arc<KeySet> {
-        self.current.load_full()
+    /// The keys of the files, and those of the address.
+    pub(crate) fn current(&self) -> [Arc<KeySet>; 2] {
+        [self.current.load_full(), self.fetched.load_full()]
+    }
+
+    /// A token is signed by a key that is not there. True when it may come: the address is asked soon.
+    pub(crate) fn want(&self, algorithm: Algorithm) -> bool {
+        let may_come = self.address.is_some()
+            && algorithm != Algorithm::HS256
+            && self
+                .config
+                .algorithms
+                .iter()
+                .any(|allowed| algorithm_of(*allowed) == algorithm);
+        if may_come {
+            self.wanted.notify_one();
+        }
+        may_come
+    }
+
+    /// Fetches once. What cannot be used changes nothing.
+    async fn fetch(&self, address: &KeyAddress) -> Result<(), String> {
+        // Never a secret: what comes over the network in clear is none.
+        let public: Vec<Algorithm> = self
+            .config
+            .algorithms
+            .iter()
+            .copied()
+            .map(algorithm_of)
+            .filter(|algorithm| *algorithm != Algorithm::HS256)
+            .collect();
+        let bytes = address.fetch().await?.to_vec();
+        let keys = jwks(&bytes, &public)?;
+        if self.fetched.load().sources.first() != Some(&bytes) {
+            info!(keys = keys.len(), "keys for tokens were fetched");
+            self.fetched.store(Arc::new(KeySet {
+                keys,
+                sources: vec![bytes],
+            }));
+        }
+        Ok(())
+    }
+
+    async fn watch_address(&self) {
+        let Some(address) = &self.address else { return };
+        let refresh = Duration::from_millis(self.config.jwks_refresh_ms);
+        let pause = FETCH_PAUSE.min(refresh);
+        let mut told = None;
+        loop {
+            match self.fetch(address).await {
+                Ok(()) => {
+                    told = None;
+                    tokio::time::sleep(pause).await;
+                    let rest = refresh.saturating_sub(pause);
+                    // Either way it is time.
+                    let _ = tokio::time::timeout(rest, self.wanted.notified()).await;
+                }
+                Err(error) => {
+                    if told.as_ref() != Some(&error) {
+                        warn!(
+                            key = "security.jwt.jwks_url",
+                            error, "keys cannot be fetched, those that are there stay"
+                        );
+                        told = Some(error);
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
     }
 
     /// Reads the files again. What cannot be used changes nothing: the keys that were there stay.
@@ -305,8 +391,12 @@ impl KeyStore {
         }
     }
 
-    /// Looks at the files for ever.
+    /// Looks at the files and the address for ever.
     pub(crate) async fn watch(self: Arc<Self>) {
+        tokio::join!(Arc::clone(&self).watch_files(), self.watch_address());
+    }
+
+    async fn watch_files(self: Arc<Self>) {
         let period = Duration::from_millis(self.config.reload_ms);
         let mut told = None;
         loop {

@@ -13,6 +13,7 @@ mod hook_client;
 mod hooks;
 mod identity;
 mod jwt;
+mod key_address;
 mod keys;
 mod permissions;
 mod policy;

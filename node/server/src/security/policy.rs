@@ -11,7 +11,7 @@ use serde_json::Value;
 use tracing::debug;
 
 use super::expiry::Expiries;
-use super::hooks::{Asked, Hooks};
+use super::hooks::{Asked, Hooks, TRY_AGAIN};
 use super::identity::Identity;
 use super::jwt::{TokenRefusal, TokenVerifier};
 use super::keys::{KeyFault, KeyStore};
@@ -179,7 +179,10 @@ fn recognise(
             debug!(?refusal, "a handshake was denied");
             HandshakeVerdict::Deny {
                 reason: refusal.reason().into(),
-                advice: Some(Advice::NONE),
+                advice: Some(match refusal {
+                    TokenRefusal::KeyUnknown => TRY_AGAIN,
+                    _ => Advice::NONE,
+                }),
             }
         }
     }

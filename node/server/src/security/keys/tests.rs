@@ -123,7 +123,7 @@ fn a_set_gives_what_can_be_used_and_no_more() {
     assert!(
         with(&[TokenAlgorithm::Hs256]).unwrap_err()[0]
             .what
-            .contains("no key in the file")
+            .contains("no key in it")
     );
 }
 
@@ -131,13 +131,13 @@ fn a_set_gives_what_can_be_used_and_no_more() {
 fn sets_that_are_none() {
     let allowed = [Algorithm::HS256];
     for (text, part) in [
-        ("", "not JSON"),
+        ("", "is not JSON"),
         ("[]", "no list"),
         ("{\"keys\":{}}", "no list"),
-        ("{\"keys\":[]}", "no key in the file"),
+        ("{\"keys\":[]}", "no key in it"),
         (
             "{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2hvcnQ\"}]}",
-            "no key in the file",
+            "no key in it",
         ),
     ] {
         let told = jwks(text.as_bytes(), &allowed).unwrap_err();
@@ -161,16 +161,19 @@ fn a_changed_file_counts_and_a_broken_one_does_not() {
         ..config(&ALL)
     })
     .unwrap();
-    let first = store.current();
+    let first = store.current.load_full();
     let mut told = None;
     store.reload(&mut told);
-    assert!(Arc::ptr_eq(&first, &store.current()), "nothing changed");
+    assert!(
+        Arc::ptr_eq(&first, &store.current.load_full()),
+        "nothing changed"
+    );
     std::fs::write(&file, "half a key").unwrap();
     store.reload(&mut told);
     assert!(told.is_some());
-    assert!(Arc::ptr_eq(&first, &store.current()));
+    assert!(Arc::ptr_eq(&first, &store.current.load_full()));
     std::fs::copy(fixture("ed.pub.pem"), &file).unwrap();
     store.reload(&mut told);
     assert!(told.is_none());
-    assert_eq!(store.current().keys[0].algorithm, Algorithm::EdDSA);
+    assert_eq!(store.current.load().keys[0].algorithm, Algorithm::EdDSA);
 }
