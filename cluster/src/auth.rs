@@ -20,7 +20,7 @@ use crate::wire::{
     Challenge, Hello, MAC_BYTES, NONCE_BYTES, Proof, Refusal, Refused, VERSION_MAX, VERSION_MIN,
     Welcome, encode_body,
 };
-use crate::{Member, Secret};
+use crate::{Member, Secret, Secrets};
 
 const LABEL_PROOF: &[u8] = b"halley mesh: dialler proves";
 const LABEL_WELCOME: &[u8] = b"halley mesh: acceptor proves";
@@ -46,6 +46,8 @@ pub(crate) struct Dialler {
 #[derive(Debug)]
 pub(crate) struct DiallerProved {
     transcript: Transcript,
+    /// What it proved with, and therefore what the answer must be made with.
+    secret: Secret,
     identity: Vec<u8>,
 }
 
@@ -67,7 +69,7 @@ impl Dialler {
     pub(crate) fn prove(
         self,
         challenge: &Challenge,
-        secret: &Secret,
+        secrets: &Secrets,
         identity: Member,
         uptime_ms: u64,
     ) -> Result<(DiallerProved, Proof), AuthError> {
@@ -79,6 +81,7 @@ impl Dialler {
             challenge: challenge.clone(),
         };
         let identity_bytes = encode_body(&identity);
+        let secret = secrets.first();
         let mac = transcript.mac(
             secret,
             LABEL_PROOF,
@@ -86,6 +89,7 @@ impl Dialler {
         );
         let proved = DiallerProved {
             transcript,
+            secret: secret.clone(),
             identity: identity_bytes,
         };
         Ok((
@@ -104,22 +108,22 @@ impl DiallerProved {
         self.transcript.challenge.version
     }
 
-    pub(crate) fn welcomed(&self, welcome: Welcome, secret: &Secret) -> Result<Member, AuthError> {
+    pub(crate) fn welcomed(&self, welcome: Welcome) -> Result<Member, AuthError> {
         let identity = encode_body(&welcome.identity);
         let mac = self
             .transcript
-            .mac(secret, LABEL_WELCOME, &[&self.identity, &identity]);
+            .mac(&self.secret, LABEL_WELCOME, &[&self.identity, &identity]);
         if !same(&mac, &welcome.mac) {
             return Err(AuthError::Secret);
         }
         Ok(welcome.identity)
     }
 
-    pub(crate) fn refused(&self, refused: Refused, secret: &Secret) -> Result<Refusal, AuthError> {
+    pub(crate) fn refused(&self, refused: Refused) -> Result<Refusal, AuthError> {
         let reason = encode_body(&refused.reason);
         let mac = self
             .transcript
-            .mac(secret, LABEL_REFUSED, &[&self.identity, &reason]);
+            .mac(&self.secret, LABEL_REFUSED, &[&self.identity, &reason]);
         if !same(&mac, &refused.mac) {
             return Err(AuthError::Secret);
         }
@@ -137,6 +141,8 @@ pub(crate) struct Acceptor {
 #[derive(Debug)]
 pub(crate) struct AcceptorVerified {
     transcript: Transcript,
+    /// What the dialler has proved with. It need not know another one, so the answer is made with it.
+    secret: Secret,
     dialler: Vec<u8>,
 }
 
@@ -165,19 +171,22 @@ impl Acceptor {
     pub(crate) fn verify(
         self,
         proof: &Proof,
-        secret: &Secret,
+        secrets: &Secrets,
     ) -> Result<AcceptorVerified, AuthError> {
         let dialler = encode_body(&proof.identity);
-        let mac = self.transcript.mac(
-            secret,
-            LABEL_PROOF,
-            &[&dialler, &proof.uptime_ms.to_le_bytes()],
-        );
-        if !same(&mac, &proof.mac) {
-            return Err(AuthError::Secret);
-        }
+        let uptime = proof.uptime_ms.to_le_bytes();
+        let secret = secrets
+            .find(|secret| {
+                let mac = self
+                    .transcript
+                    .mac(secret, LABEL_PROOF, &[&dialler, &uptime]);
+                same(&mac, &proof.mac)
+            })
+            .ok_or(AuthError::Secret)?
+            .clone();
         Ok(AcceptorVerified {
             transcript: self.transcript,
+            secret,
             dialler,
         })
     }
@@ -188,19 +197,19 @@ impl AcceptorVerified {
         self.transcript.challenge.version
     }
 
-    pub(crate) fn welcome(&self, identity: Member, secret: &Secret) -> Welcome {
+    pub(crate) fn welcome(&self, identity: Member) -> Welcome {
         let bytes = encode_body(&identity);
         let mac = self
             .transcript
-            .mac(secret, LABEL_WELCOME, &[&self.dialler, &bytes]);
+            .mac(&self.secret, LABEL_WELCOME, &[&self.dialler, &bytes]);
         Welcome { identity, mac }
     }
 
-    pub(crate) fn refuse(&self, reason: Refusal, secret: &Secret) -> Refused {
+    pub(crate) fn refuse(&self, reason: Refusal) -> Refused {
         let bytes = encode_body(&reason);
         let mac = self
             .transcript
-            .mac(secret, LABEL_REFUSED, &[&self.dialler, &bytes]);
+            .mac(&self.secret, LABEL_REFUSED, &[&self.dialler, &bytes]);
         Refused { reason, mac }
     }
 }

@@ -1,8 +1,13 @@
 use super::*;
 use crate::{Incarnation, NodeName};
 
-fn secret(byte: u8) -> Secret {
-    Secret::new(&[byte; 32]).unwrap()
+fn secret(byte: u8) -> Secrets {
+    Secret::new(&[byte; 32]).unwrap().into()
+}
+
+fn both(first: u8, second: u8) -> Secrets {
+    let line = |byte: u8| format!("{}\n", char::from(byte).to_string().repeat(32));
+    Secrets::from_lines((line(first) + &line(second)).as_bytes()).unwrap()
 }
 
 fn member(name: &str) -> Member {
@@ -17,7 +22,7 @@ fn member(name: &str) -> Member {
 fn until_proof(
     dialler_nonce: u8,
     acceptor_nonce: u8,
-    secret: &Secret,
+    secret: &Secrets,
 ) -> (DiallerProved, Proof, Acceptor) {
     let dialler = Dialler::new([dialler_nonce; 32]);
     let (acceptor, challenge) = Acceptor::new(dialler.hello(), [acceptor_nonce; 32]).unwrap();
@@ -29,8 +34,8 @@ fn until_proof(
 fn both_sides_learn_who_the_other_is() {
     let (proved, proof, acceptor) = until_proof(1, 2, &secret(1));
     let verified = acceptor.verify(&proof, &secret(1)).unwrap();
-    let welcome = verified.welcome(member("b"), &secret(1));
-    assert_eq!(proved.welcomed(welcome, &secret(1)), Ok(member("b")));
+    let welcome = verified.welcome(member("b"));
+    assert_eq!(proved.welcomed(welcome), Ok(member("b")));
 }
 
 #[test]
@@ -42,11 +47,12 @@ fn a_wrong_secret_is_noticed_on_either_side() {
     );
 
     let (_, proof, acceptor) = until_proof(1, 2, &secret(1));
-    let verified = acceptor.verify(&proof, &secret(1)).unwrap();
-    let forged = verified.welcome(member("b"), &secret(2));
-    assert_eq!(proved.welcomed(forged, &secret(1)), Err(AuthError::Secret));
-    let forged = verified.refuse(Refusal::SelfConnection, &secret(2));
-    assert_eq!(proved.refused(forged, &secret(1)), Err(AuthError::Secret));
+    let mut verified = acceptor.verify(&proof, &secret(1)).unwrap();
+    verified.secret = secret(2).first().clone();
+    let forged = verified.welcome(member("b"));
+    assert_eq!(proved.welcomed(forged), Err(AuthError::Secret));
+    let forged = verified.refuse(Refusal::SelfConnection);
+    assert_eq!(proved.refused(forged), Err(AuthError::Secret));
 }
 
 #[test]
@@ -67,10 +73,7 @@ fn a_reflected_proof_fails() {
         identity: proof.identity,
         mac: proof.mac,
     };
-    assert_eq!(
-        proved.welcomed(reflected, &secret(1)),
-        Err(AuthError::Secret)
-    );
+    assert_eq!(proved.welcomed(reflected), Err(AuthError::Secret));
 }
 
 #[test]
@@ -84,9 +87,9 @@ fn the_identity_is_bound() {
 
     let (proved, proof, acceptor) = until_proof(1, 2, &secret(1));
     let verified = acceptor.verify(&proof, &secret(1)).unwrap();
-    let mut welcome = verified.welcome(member("b"), &secret(1));
+    let mut welcome = verified.welcome(member("b"));
     welcome.identity.incarnation = Incarnation(8);
-    assert_eq!(proved.welcomed(welcome, &secret(1)), Err(AuthError::Secret));
+    assert_eq!(proved.welcomed(welcome), Err(AuthError::Secret));
 }
 
 #[test]
@@ -114,4 +117,29 @@ fn versions_are_negotiated() {
         acceptor.verify(&proof, &secret(1)).unwrap_err(),
         AuthError::Secret
     );
+}
+
+#[test]
+fn of_several_secrets_the_first_proves_and_all_are_accepted() {
+    // In every mixture of a rotation both directions work: the answer is made with what the dialler knows.
+    let (old, new) = (b'o', b'n');
+    for (dialler, acceptor_side) in [
+        (secret(old), both(old, new)),
+        (both(old, new), secret(old)),
+        (both(old, new), both(new, old)),
+        (both(new, old), both(old, new)),
+        (both(new, old), secret(new)),
+        (secret(new), both(new, old)),
+    ] {
+        let (proved, proof, acceptor) = until_proof(1, 2, &dialler);
+        let verified = acceptor.verify(&proof, &acceptor_side).unwrap();
+        let welcome = verified.welcome(member("b"));
+        assert_eq!(proved.welcomed(welcome), Ok(member("b")));
+        let refused = verified.refuse(Refusal::Leaving);
+        assert_eq!(proved.refused(refused), Ok(Refusal::Leaving));
+    }
+    // Who proves with what the other does not accept is a stranger, whatever else it knows.
+    let (_, proof, acceptor) = until_proof(1, 2, &both(new, old));
+    let refused = acceptor.verify(&proof, &secret(old)).unwrap_err();
+    assert_eq!(refused, AuthError::Secret);
 }

@@ -18,8 +18,9 @@ use crate::net::{Listener, Net};
 use crate::runtime::{self, Actor, Event, Registrations, Shared, StateLinks, Status};
 use crate::seti::Seti;
 use crate::{
-    Clock, ClusterConfig, ConfigError, Counters, Incarnation, Member, MembershipListener, NodeId,
-    NodeName, RandomSource, SendError, StateChannel, StateHandler, StateSender,
+    Clock, ClusterConfig, ConfigError, Counters, Incarnation, InterestQuery, InterestReport,
+    Member, MembershipListener, NodeId, NodeName, RandomSource, Secrets, SendError, StateChannel,
+    StateHandler, StateSender,
 };
 
 /// Why the cluster layer cannot start.
@@ -178,7 +179,10 @@ impl Cluster {
         self.spawn(runtime::accept(listener, shared.clone()));
         self.spawn(discovery::run_seeds(net.clone(), shared.clone()));
         if let Some(group) = shared.config.multicast.clone() {
-            self.spawn(discovery::run_multicast(net, group, shared.clone()));
+            self.spawn(discovery::run_multicast(net.clone(), group, shared.clone()));
+        }
+        if let Some(dns) = shared.config.dns.clone() {
+            self.spawn(discovery::run_dns(net, dns, shared.clone()));
         }
         Ok(())
     }
@@ -259,6 +263,30 @@ impl Cluster {
             }
         });
         stats.collect()
+    }
+
+    /// What this node and its siblings want. It waits for its turn among the events of the links.
+    ///
+    /// Cancel-safe.
+    pub async fn interest(&self, query: InterestQuery) -> InterestReport {
+        let shared = &self.inner.shared;
+        let own = shared.interest.report(&query);
+        let (reply, answer) = oneshot::channel();
+        shared.event(Event::ReportInterest(query, reply)).await;
+        // No answer comes from a node that has stopped: it has no siblings.
+        let siblings = answer.await.unwrap_or_default();
+        InterestReport { own, siblings }
+    }
+
+    /// Replaces the secrets. Links that stand are not proven again, so nobody leaves; every later handshake and datagram
+    /// goes by the new ones.
+    pub fn set_secrets(&self, secrets: Secrets) {
+        self.inner.shared.set_secrets(secrets);
+    }
+
+    /// How many secrets are accepted.
+    pub fn secret_count(&self) -> usize {
+        self.inner.shared.secrets().count()
     }
 
     /// What was counted since the start.

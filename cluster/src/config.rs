@@ -8,7 +8,10 @@ use ipnet::IpNet;
 
 use crate::forwarding::is_forwarded;
 use crate::wire::CLIENT_URL_BYTES_MAX;
-use crate::{NodeName, Secret};
+use crate::{NodeName, Secrets};
+
+/// Longest name of the DNS.
+const DNS_NAME_BYTES_MAX: usize = 253;
 
 /// Which channels this node asks its siblings for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,52 @@ impl Default for MulticastConfig {
             interface: Ipv4Addr::UNSPECIFIED,
             ttl: 1,
             interval: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Discovery by the addresses of a name, such as that of a headless service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// The name. One that begins with `_`, as in `_mesh._tcp.halley.example`, is that of SRV records, which name hosts
+    /// and ports; any other one stands for all its A and AAAA addresses. A name with a dot in it is absolute: no search
+    /// domain is put behind it.
+    pub name: String,
+    /// The mesh port of all nodes; SRV records bring their own.
+    pub port: u16,
+    /// Time between two questions.
+    pub interval: Duration,
+    /// The name servers that are asked; none: those of the system.
+    pub servers: Vec<SocketAddr>,
+}
+
+impl DnsConfig {
+    /// The name that is asked for.
+    pub(crate) fn absolute_name(&self) -> String {
+        let relative = self.name.contains('.') && !self.name.ends_with('.');
+        format!("{}{}", self.name, if relative { "." } else { "" })
+    }
+
+    /// Whether the name is one of SRV records.
+    pub(crate) fn is_service(&self) -> bool {
+        self.name.starts_with('_')
+    }
+
+    fn validate(&self, mut problem: impl FnMut(&'static str, String)) {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if self.name.is_empty()
+            || self.name.len() > DNS_NAME_BYTES_MAX
+            || self.name.starts_with('.')
+            || self.name.contains("..")
+            || !self.name.bytes().all(plain)
+        {
+            problem("mesh.dns.name", format!("{:?} is not a name", self.name));
+        }
+        if self.port == 0 {
+            problem("mesh.dns.port", "must not be 0".into());
+        }
+        if self.interval < Duration::from_millis(100) {
+            problem("mesh.dns.interval_ms", "must be at least 100".into());
         }
     }
 }
@@ -84,8 +133,8 @@ pub struct ClusterConfig {
     pub listen: SocketAddr,
     /// The address given to siblings. A port of 0 stands for the one that `listen` got; no address for `listen`.
     pub advertise: Option<SocketAddr>,
-    /// The shared secret.
-    pub secret: Secret,
+    /// The shared secret, or several while it is replaced. [`crate::Cluster::set_secrets`] changes them later.
+    pub secrets: Secrets,
     /// Addresses that may be dialled or accepted.
     pub allow: Vec<IpNet>,
     /// Which channels this node asks its siblings for.
@@ -94,6 +143,8 @@ pub struct ClusterConfig {
     pub siblings: Vec<String>,
     /// Discovery by multicast.
     pub multicast: Option<MulticastConfig>,
+    /// Discovery by the DNS.
+    pub dns: Option<DnsConfig>,
     /// Time between two heartbeats on a link.
     pub heartbeat_interval: Duration,
     /// A sibling that was silent for this long has left.
@@ -121,18 +172,19 @@ pub struct ConfigError {
 }
 
 impl ClusterConfig {
-    /// A configuration with all defaults: no seeds, no multicast, the private and loopback networks allowed.
-    pub fn new(name: NodeName, listen: SocketAddr, secret: Secret) -> Self {
+    /// A configuration with all defaults: no seeds, no multicast, no DNS, the private and loopback networks allowed.
+    pub fn new(name: NodeName, listen: SocketAddr, secrets: impl Into<Secrets>) -> Self {
         Self {
             name,
             client_url: String::new(),
             listen,
             advertise: None,
-            secret,
+            secrets: secrets.into(),
             allow: default_allow(),
             channels: Observed::FollowSubscriptions,
             siblings: Vec::new(),
             multicast: None,
+            dns: None,
             heartbeat_interval: Duration::from_secs(1),
             detection: Duration::from_secs(4),
             backoff_max: Duration::from_secs(5),
@@ -186,6 +238,9 @@ impl ClusterConfig {
             if multicast.interval < Duration::from_millis(100) {
                 problem("mesh.multicast.interval_ms", "must be at least 100".into());
             }
+        }
+        if let Some(dns) = &self.dns {
+            dns.validate(&mut problem);
         }
         for seed in &self.siblings {
             let port = seed
@@ -254,4 +309,34 @@ fn default_allow() -> Vec<IpNet> {
     .iter()
     .filter_map(|net| net.parse().ok())
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_dot_gets_no_search_domain() {
+        let dns = |name: &str| DnsConfig {
+            name: name.into(),
+            port: 7400,
+            interval: Duration::from_secs(2),
+            servers: Vec::new(),
+        };
+        for (name, absolute, service) in [
+            ("halley", "halley", false),
+            ("mesh.example", "mesh.example.", false),
+            ("mesh.example.", "mesh.example.", false),
+            ("_mesh._tcp.example", "_mesh._tcp.example.", true),
+        ] {
+            let dns = dns(name);
+            assert_eq!(
+                (dns.absolute_name().as_str(), dns.is_service()),
+                (absolute, service)
+            );
+            let mut problems = 0;
+            dns.validate(|_, _| problems += 1);
+            assert_eq!(problems, 0, "{name}");
+        }
+    }
 }

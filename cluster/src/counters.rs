@@ -43,6 +43,12 @@ pub struct Counters {
     pub nodes_refused: Counter,
     /// Datagrams that were no advertisement of this cluster, or came too fast.
     pub datagrams_ignored: Counter,
+    /// Answers of the DNS with addresses.
+    pub dns_answers: Counter,
+    /// Questions to the DNS that had no answer, or an empty one.
+    pub dns_failures: Counter,
+    /// Addresses in answers of the DNS that are outside `allow`, counted when they appear.
+    pub dns_addresses_not_allowed: Counter,
     /// State messages for which this node has no handler.
     pub state_unhandled: Counter,
     /// How often this node started over because its process had been suspended.

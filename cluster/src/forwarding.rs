@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::link::LinkQueue;
 use crate::wire::Interest;
-use crate::{Counters, Observed};
+use crate::{Counters, InterestQuery, Observed, Wanted};
 
 /// Channels below these are never forwarded: each node has its own.
 const NEVER_FORWARDED: [&str; 5] = ["/meta", "/service", "/oort", "/seti", "/halley"];
@@ -71,6 +71,11 @@ impl LocalInterest {
     /// Waits for a change. Cancel-safe.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
+    }
+
+    /// What has been told to the siblings.
+    pub(crate) fn report(&self, query: &InterestQuery) -> Wanted {
+        query.find(&self.announced.lock())
     }
 
     /// The changes since the last call, as frames for all siblings.
@@ -191,6 +196,11 @@ impl SiblingInterest {
             }
         }
         Ok(())
+    }
+
+    /// What it wants.
+    pub(crate) fn report(&self, query: &InterestQuery) -> Wanted {
+        query.find(&self.wants)
     }
 
     /// The sibling has joined: from now on it gets what it wants.

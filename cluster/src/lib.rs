@@ -17,7 +17,10 @@ mod config;
 mod counters;
 mod discovery;
 mod forwarding;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod ids;
+mod interest_report;
 mod link;
 mod membership;
 mod net;
@@ -31,13 +34,14 @@ mod wire;
 
 pub use clock::Clock;
 pub use cluster::{Cluster, LinkStats, StartError};
-pub use config::{ClusterConfig, ConfigError, LinkLimits, MulticastConfig, Observed};
+pub use config::{ClusterConfig, ConfigError, DnsConfig, LinkLimits, MulticastConfig, Observed};
 pub use counters::{Counter, Counters};
 pub use ids::{Incarnation, InvalidNodeName, Member, NodeId, NodeName};
+pub use interest_report::{InterestQuery, InterestReport, Wanted};
 pub use membership::Conflict;
 pub use net::{Datagrams, Listener, Net, TokioDatagrams, TokioListener, TokioNet};
 pub use random::RandomSource;
 pub use runtime::Status;
-pub use secret::{InvalidSecret, Secret};
+pub use secret::{InvalidSecret, InvalidSecrets, Secret, Secrets};
 pub use state::{MembershipListener, SendError, StateChannel, StateHandler, StateSender};
 pub use wire::Refusal;

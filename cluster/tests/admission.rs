@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 async fn a_node_with_another_secret_is_not_let_in() {
     let a = Node::start(config("a", &[])).await;
     let mut stranger = config("b", &[a.address()]);
-    stranger.secret = secret(2);
+    stranger.secrets = secret(2).into();
     let b = Node::start(stranger).await;
     eventually("counted", || {
         a.cluster.counters().handshakes_failed.get() >= 2

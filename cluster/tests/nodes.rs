@@ -248,7 +248,7 @@ async fn nodes_find_each_other_by_multicast() {
         let _ = socket.send_to(garbage, ("127.0.0.1", free));
     }
     let mut stranger = config("c", &[]);
-    (stranger.multicast, stranger.secret) = (group(free), secret(2));
+    (stranger.multicast, stranger.secrets) = (group(free), secret(2).into());
     let c = Node::start(stranger).await;
     eventually("joined", || a.names() == ["b"] && b.names() == ["a"]).await;
     eventually("foreign datagrams are counted", || {
@@ -345,4 +345,57 @@ fn a_suspended_process_starts_over() {
         // The local session has survived, and its user is announced anew.
         eventually("alice is back", || a.cluster.seti().is_present(&alice)).await;
     });
+}
+
+/// A handler that takes its time, so that its node reads no faster than it handles.
+#[derive(Debug, Default)]
+struct Slow(std::sync::atomic::AtomicUsize);
+
+impl halley_cluster::StateHandler for Slow {
+    fn joined(&self, _: &halley_cluster::Member) {}
+    fn left(&self, _: &halley_cluster::Member) {}
+    fn received(&self, _: &halley_cluster::Member, _: bytes::Bytes) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        std::thread::sleep(Duration::from_micros(500));
+    }
+}
+
+/// What was wrong: while the handlers of a node were at work for longer than the detection time, its links were not
+/// read, pings neither; the siblings gave it up, and it gave itself up for suspended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_that_is_busy_is_not_taken_for_dead() {
+    use halley_cluster::{StateChannel, StateSender};
+
+    let short = |name: &str, seeds: &[std::net::SocketAddr]| {
+        let mut short = config(name, seeds);
+        short.heartbeat_interval = Duration::from_millis(50);
+        short.detection = Duration::from_millis(400);
+        short
+    };
+    let a = Node::start(short("a", &[])).await;
+    let b = Node::prepare(short("b", &[a.address()]));
+    let slow = std::sync::Arc::new(Slow::default());
+    b.cluster.register(StateChannel(200), slow.clone());
+    b.cluster.open(halley_cluster::TokioNet).await.unwrap();
+    eventually("joined", || a.names().len() == 1 && b.names().len() == 1).await;
+    const SENT: usize = 4000;
+    for _ in 0..SENT {
+        a.cluster
+            .send_state(
+                &b.cluster.this_node().id(),
+                StateChannel(200),
+                bytes::Bytes::from_static(b"x"),
+            )
+            .unwrap();
+    }
+    eventually("all handled", || {
+        slow.0.load(std::sync::atomic::Ordering::Relaxed) == SENT
+    })
+    .await;
+    assert_eq!(
+        (a.events.all().len(), b.events.all().len()),
+        (1, 1),
+        "nobody has left"
+    );
+    assert_eq!(b.cluster.counters().suspensions.get(), 0);
 }

@@ -1,51 +1,23 @@
 // One browser with stock CometD clients in its tabs, under the orders of a test. Orders name a client; an order that waits
-// has a deadline and fails with what was seen instead. The optional argument is the address that connections come from.
+// has a deadline and fails with what was seen instead. Optional arguments: the address that connections come from, and the
+// name under which package.json has the client's version.
 
 import {Browser} from "./browser_like.mjs";
+import {Inbox, holds} from "./inbox.mjs";
 import {serve} from "./orders.mjs";
 
 const browser = new Browser(process.argv[2] ?? "127.0.0.1");
 const clients = new Map();
 
 globalThis.window = browser.globals();
-const {CometD} = await import("cometd");
+const library = await import(process.argv[3] ?? "cometd");
+// Up to version 8 it is one CommonJS file.
+const {CometD} = library.CometD ? library : library.default;
 
-class Client {
-    received = new Map();
-    waiting = new Set();
-
+class Client extends Inbox {
     cometd = new CometD();
 
-    /** Checks a condition now and whenever something arrives, until the deadline. */
-    until(condition, ms, describe) {
-        return new Promise((resolve, reject) => {
-            const check = () => {
-                const value = condition();
-                if (value !== undefined && value !== false) {
-                    clearTimeout(timer);
-                    this.waiting.delete(check);
-                    resolve(value);
-                }
-            };
-            const timer = setTimeout(() => {
-                this.waiting.delete(check);
-                reject(new Error(`not within ${ms} ms; instead: ${JSON.stringify(describe())}`));
-            }, ms);
-            this.waiting.add(check);
-            check();
-        });
-    }
-
-    arrived() {
-        this.waiting.forEach((check) => check());
-    }
-
-    messages(channel) {
-        if (!this.received.has(channel)) {
-            this.received.set(channel, []);
-        }
-        return this.received.get(channel);
-    }
+    subscriptions = new Map();
 
     listen(channel, message) {
         if (message.data !== undefined) {
@@ -75,17 +47,20 @@ class Client {
 }
 
 const orders = {
-    /** {client, url, transport, user?, maxNetworkDelay?, ms?} */
+    /** {client, url, transport, user?, ack?, maxNetworkDelay?, ms?} */
     async connect(order) {
         const client = new Client();
         clients.set(order.client, client);
         const {cometd} = client;
-        if (order.transport !== "websocket") {
-            cometd.unregisterTransport("websocket");
-        } else {
-            cometd.unregisterTransport("long-polling");
+        for (const transport of cometd.getTransportTypes()) {
+            if (transport !== order.transport) {
+                cometd.unregisterTransport(transport);
+            }
         }
-        cometd.unregisterTransport("callback-polling");
+        if (order.ack) {
+            const {AckExtension} = await import("cometd/AckExtension.js");
+            cometd.registerExtension("ack", new AckExtension());
+        }
         cometd.configure({url: order.url, logLevel: "warn", useWorkerScheduler: false, maxNetworkDelay: order.maxNetworkDelay ?? 30000, backoffIncrement: 200});
         client.handshakes = 0;
         client.connects = [];
@@ -101,12 +76,46 @@ const orders = {
         cometd.addListener("/service/user", (message) => client.listen("/service/user", message));
         cometd.handshake(order.user === undefined ? {} : {ext: {halley: {user: order.user}}});
         await client.until(() => client.connects.some((reply) => reply.successful), order.ms ?? 20000, () => ({connects: client.connects, refusal: client.refusal}));
-        return {id: cometd.getClientId(), transport: cometd.getTransport().type};
+        return {id: cometd.getClientId(), transport: transportOf(cometd)};
     },
 
     subscribe: (order, client) => new Promise((resolve) => {
-        client.cometd.subscribe(order.channel, (message) => client.listen(order.channel, message), (reply) => resolve(outcome(reply)));
+        const subscription = client.cometd.subscribe(order.channel, (message) => client.listen(order.channel, message), (reply) => resolve(outcome(reply)));
+        client.subscriptions.set(order.channel, subscription);
     }),
+
+    /** {channels}: one message for several channels. The client has no call for that: an extension writes the array into its message. */
+    subscribe_many: (order, client) => new Promise((resolve) => {
+        const {cometd} = client;
+        cometd.registerExtension("array", {
+            outgoing: (message) => {
+                if (message.channel === "/meta/subscribe") {
+                    message.subscription = order.channels;
+                }
+                return message;
+            },
+        });
+        const [first, ...others] = order.channels;
+        // A channel that has a listener already would not be sent.
+        cometd.subscribe(first, (message) => client.listen(first, message), (reply) => resolve(outcome(reply)));
+        others.forEach((channel) => cometd.addListener(channel, (message) => client.listen(channel, message)));
+        cometd.unregisterExtension("array");
+    }),
+
+    unsubscribe: (order, client) => new Promise((resolve) => {
+        client.cometd.unsubscribe(client.subscriptions.get(order.channel), (reply) => resolve(outcome(reply)));
+    }),
+
+    /** {messages: [{channel, data}]}: all of them in one batch; the answer has their outcomes. */
+    async batch(order, {cometd}) {
+        let outcomes;
+        cometd.batch(() => {
+            outcomes = order.messages.map(({channel, data}) => new Promise((resolve) => {
+                cometd.publish(channel, data, (reply) => resolve(outcome(reply)));
+            }));
+        });
+        return Promise.all(outcomes);
+    },
 
     publish: (order, {cometd}) => new Promise((resolve) => {
         cometd.publish(order.channel, order.data, (reply) => resolve(outcome(reply)));
@@ -193,7 +202,7 @@ const orders = {
 
     /** {handshakes, ms}: until the client has made that many handshakes, and is connected. */
     handshakes: (order, client) => client.until(
-        () => client.handshakes >= order.handshakes && {handshakes: client.handshakes}, order.ms, () => ({handshakes: client.handshakes, connects: client.connects.slice(-3)})),
+        () => client.handshakes >= order.handshakes && {handshakes: client.handshakes, id: client.cometd.getClientId()}, order.ms, () => ({handshakes: client.handshakes, connects: client.connects.slice(-3)})),
 
     disconnect: (order, {cometd}) => new Promise((resolve) => {
         cometd.disconnect((reply) => resolve(outcome(reply)));
@@ -213,15 +222,13 @@ function numbers(order, client) {
     return client.messages(order.channel).filter(({data}) => data.publisher === order.publisher).map(({data}) => data.number);
 }
 
-function outcome(reply) {
-    return {successful: reply.successful === true, error: reply.error ?? (reply.failure ? "failed" : null)};
+function transportOf(cometd) {
+    const transport = cometd.getTransport();
+    return transport.type ?? transport.getType();
 }
 
-function holds(data, wanted) {
-    if (wanted === null || typeof wanted !== "object") {
-        return data === wanted;
-    }
-    return data !== null && typeof data === "object" && Object.entries(wanted).every(([key, value]) => holds(data[key], value));
+function outcome(reply) {
+    return {successful: reply.successful === true, error: reply.error ?? (reply.failure ? "failed" : null)};
 }
 
 function sorted(presence) {

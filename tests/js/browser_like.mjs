@@ -51,6 +51,7 @@ export class Browser {
                     return openSocket(browser, url, protocol);
                 }
             },
+            document: openDocument(browser, () => globalThis.window),
             XMLHttpRequest: class extends Request {
                 constructor() {
                     super(browser);
@@ -66,6 +67,35 @@ function openSocket(browser, url, protocol) {
     const socket = new WebSocket(url, protocol ?? [], {localAddress: browser.source, headers: cookie ? {cookie} : {}});
     socket.on("upgrade", (response) => browser.store(host, response.headers["set-cookie"]));
     return socket;
+}
+
+/** A document whose scripts are fetched and run when they are added to its head. */
+function openDocument(browser, window) {
+    const load = (script) => {
+        const url = new URL(script.src);
+        const cookie = browser.header(url.hostname);
+        const failed = () => script.onerror({type: "error"});
+        const request = http.get(url, {agent: browser.agent, headers: cookie ? {cookie} : {}});
+        request.on("error", failed);
+        request.on("response", (response) => {
+            browser.store(url.hostname, response.headers["set-cookie"]);
+            let text = "";
+            response.setEncoding("utf8");
+            response.on("data", (chunk) => {
+                text += chunk;
+            });
+            response.on("error", failed);
+            response.on("end", () => {
+                if (response.statusCode === 200) {
+                    new Function("window", `with (window) { ${text} }`)(window());
+                } else {
+                    failed();
+                }
+            });
+        });
+    };
+    const head = {appendChild: load, removeChild: () => {}};
+    return {getElementsByTagName: () => [head], createElement: () => ({})};
 }
 
 class Request {

@@ -1,4 +1,4 @@
-//! Scripts in `tests/js` that play clients, under the orders of a test.
+//! Scripts in `tests/js` and a program in `tests/java` that play clients, under the orders of a test.
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -48,6 +48,40 @@ impl Agent {
         Self::start("agent.mjs", &[source])
     }
 
+    /// One browser with CometD clients of another version: a name of `tests/js/package.json` (`cometd-7`).
+    ///
+    /// # Errors
+    /// As [`Agent::browser`].
+    pub fn browser_with(client: &str) -> anyhow::Result<Self> {
+        Self::start("agent.mjs", &["127.0.0.1", client])
+    }
+
+    /// Faye clients.
+    ///
+    /// # Errors
+    /// As [`Agent::browser`].
+    pub fn faye() -> anyhow::Result<Self> {
+        Self::start("faye.mjs", &[])
+    }
+
+    /// CometD's Java clients.
+    ///
+    /// # Errors
+    /// Java cannot be started, or `tests/java` was not built (`tests/run` does it).
+    pub fn java() -> anyhow::Result<Self> {
+        let folder = repository().join("tests/java/target");
+        ensure!(
+            folder.join("classes/org/halley/Agent.class").is_file(),
+            "the Java clients are missing: run tests/run, or mvn compile in tests/java"
+        );
+        let mut java = Command::new("java");
+        java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m"])
+            .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=error"])
+            .args(["-cp", "classes:lib/*", "org.halley.Agent"])
+            .current_dir(folder);
+        Self::launch(java)
+    }
+
     /// Headless Chromium with the demonstration page.
     ///
     /// # Errors
@@ -62,15 +96,18 @@ impl Agent {
             folder.join("node_modules/cometd").is_dir(),
             "the JavaScript clients are missing: run tests/run, or npm ci in tests/js"
         );
-        let mut child = Command::new("node")
-            .arg(script)
-            .args(arguments)
-            .current_dir(folder)
+        let mut node = Command::new("node");
+        node.arg(script).args(arguments).current_dir(folder);
+        Self::launch(node)
+    }
+
+    fn launch(mut command: Command) -> anyhow::Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .context("cannot start node")?;
+            .with_context(|| format!("cannot start {:?}", command.as_std().get_program()))?;
         let stdin = child.stdin.take().context("no standard input")?;
         let stdout = child.stdout.take().context("no standard output")?;
         let waiting = Waiting::default();

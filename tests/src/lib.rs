@@ -3,7 +3,11 @@
 //! ```text
 //! test ── ClusterOfProcesses ── NodeProcess × n      the built binary, killed when dropped
 //!      ├─ Agent ── node tests/js/agent.mjs           stock CometD clients, as tabs of one browser
+//!      ├─ Agent ── node tests/js/faye.mjs            Faye clients
+//!      ├─ Agent ── java tests/java                   CometD's Java clients
 //!      ├─ Agent ── node tests/js/chromium.mjs        the demonstration page in headless Chromium
+//!      ├─ CutProxy                                   a TCP proxy whose connections the test cuts
+//!      ├─ Cable                                      what a client's connections run through, to be unplugged
 //!      ├─ LoadBalancer                               HAProxy with deploy/haproxy/haproxy.cfg, unchanged
 //!      └─ Network                                    network namespaces joined by a bridge
 //! test ── sim::World                                 the cluster layer of several nodes in simulated time
@@ -14,7 +18,10 @@
 pub mod admin;
 pub mod agent;
 pub mod binary;
+pub mod cable;
 pub mod cluster_of_processes;
+pub mod conversation;
+pub mod cut_proxy;
 pub mod dev_cluster;
 pub mod load_balancer;
 pub mod network;

@@ -33,6 +33,8 @@ pub struct NodeSettings {
     pub siblings: Vec<SocketAddr>,
     /// Lines for the `[mesh]` section that take the place of `discovery` and `siblings`, and may open further sections.
     pub discovery: Option<String>,
+    /// Further lines of the `[session]` section.
+    pub session: String,
     /// The network namespace to run in.
     pub namespace: Option<String>,
 }
@@ -49,6 +51,7 @@ impl NodeSettings {
             secret: SECRET.to_owned(),
             siblings: Vec::new(),
             discovery: None,
+            session: String::new(),
             namespace: None,
         }
     }
@@ -87,6 +90,7 @@ drain_timeout_ms = 2000
 listen = "{client}"
 url = "{url}"
 demo = true
+callback_polling = true
 
 [admin]
 listen = "{admin}"
@@ -102,6 +106,7 @@ nodes = true
 [session]
 maxQueue = 50000
 maxQueueBytes = 67108864
+{session}
 
 [mesh]
 listen = "{mesh}"
@@ -115,6 +120,7 @@ secret = "{secret}"
             admin = self.admin,
             mesh = self.mesh,
             secret = self.secret,
+            session = self.session,
         )
     }
 }

@@ -60,7 +60,7 @@ async fn exchange(
                     member: shared.me(),
                     counter,
                 };
-                let Some(datagram) = advert.seal(&shared.config.secret) else {
+                let Some(datagram) = advert.seal(&shared.secrets()) else {
                     tracing::warn!("the client address is too long to be advertised by multicast");
                     continue;
                 };
@@ -75,7 +75,7 @@ async fn exchange(
                 }
                 rate.1 += 1;
                 let advert = (rate.1 <= DATAGRAMS_PER_SECOND_MAX)
-                    .then(|| Advert::open(&buffer[..length], &shared.config.secret))
+                    .then(|| Advert::open(&buffer[..length], &shared.secrets()))
                     .flatten();
                 match advert {
                     Some(advert) if advert.member.incarnation == shared.me().incarnation => {}

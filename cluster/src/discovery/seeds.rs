@@ -6,16 +6,13 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use super::{ADDRESSES_PER_NAME_MAX, RESOLVE_TIMEOUT};
 use crate::membership::Source;
 use crate::net::Net;
 use crate::runtime::{Event, Shared};
 
 /// How often host names are resolved.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(5);
-/// A resolution that takes longer is given up, and made again later.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most addresses that one name may stand for.
-const ADDRESSES_PER_NAME_MAX: usize = 1024;
 
 /// Feeds the seeds to the runtime, until it ends.
 pub(crate) async fn run<N: Net>(net: N, shared: Arc<Shared>) {

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use super::{handshake_config, link_config};
 use crate::auth::{Acceptor, AcceptorVerified, AuthError, Dialler};
 use crate::wire::{Frame, FrameError, NONCE_BYTES, Proof, Refusal, VERSION_MAX};
-use crate::{Member, Secret};
+use crate::{Member, Secrets};
 
 /// The path of the native dialect on the mesh listener.
 const PATH: &str = "/halley/mesh";
@@ -63,7 +63,7 @@ pub(crate) struct Dialled<S> {
 pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     address: SocketAddr,
-    secret: &Secret,
+    secrets: &Secrets,
     nonce: [u8; NONCE_BYTES],
     identity: Member,
     uptime_ms: u64,
@@ -77,12 +77,12 @@ pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
     let Frame::Challenge(challenge) = receive(&mut ws).await? else {
         return Err(DialError::Unexpected);
     };
-    let (proved, proof) = dialler.prove(&challenge, secret, identity, uptime_ms)?;
+    let (proved, proof) = dialler.prove(&challenge, secrets, identity, uptime_ms)?;
     send(&mut ws, &Frame::Proof(proof), proved.version()).await?;
     let version = proved.version();
     match receive(&mut ws).await? {
         Frame::Welcome(welcome) => {
-            let member = proved.welcomed(welcome, secret)?;
+            let member = proved.welcomed(welcome)?;
             // The acceptor says nothing until it is asked, so no byte can be lost between the two settings.
             let stream = widen(ws, Role::Client, frame_bytes).await;
             Ok(Dialled {
@@ -91,7 +91,7 @@ pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
                 member,
             })
         }
-        Frame::Refused(refused) => Err(DialError::Refused(proved.refused(refused, secret)?)),
+        Frame::Refused(refused) => Err(DialError::Refused(proved.refused(refused)?)),
         _ => Err(DialError::Unexpected),
     }
 }
@@ -107,7 +107,7 @@ pub(crate) struct Verified<S> {
 /// Lets a dialler prove that it knows the secret. One that cannot is not told why.
 pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    secret: &Secret,
+    secrets: &Secrets,
     nonce: [u8; NONCE_BYTES],
 ) -> Result<Verified<S>, DialError> {
     #[expect(
@@ -137,7 +137,7 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     let Frame::Proof(proof) = receive(&mut ws).await? else {
         return Err(DialError::Unexpected);
     };
-    let verified = acceptor.verify(&proof, secret)?;
+    let verified = acceptor.verify(&proof, secrets)?;
     Ok(Verified {
         ws,
         verified,
@@ -150,24 +150,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Verified<S> {
     pub(crate) async fn welcome(
         mut self,
         me: Member,
-        secret: &Secret,
         frame_bytes: usize,
     ) -> Result<(WebSocketStream<S>, u8), DialError> {
         let version = self.verified.version();
-        let welcome = self.verified.welcome(me, secret);
+        let welcome = self.verified.welcome(me);
         send(&mut self.ws, &Frame::Welcome(welcome), version).await?;
         // The dialler says nothing until it is welcome, so no byte can be lost between the two settings.
         Ok((widen(self.ws, Role::Server, frame_bytes).await, version))
     }
 
     /// Sends the dialler away, with the reason.
-    pub(crate) async fn refuse(
-        mut self,
-        reason: Refusal,
-        secret: &Secret,
-    ) -> Result<(), DialError> {
+    pub(crate) async fn refuse(mut self, reason: Refusal) -> Result<(), DialError> {
         let version = self.verified.version();
-        let refused = self.verified.refuse(reason, secret);
+        let refused = self.verified.refuse(reason);
         send(&mut self.ws, &Frame::Refused(refused), version).await?;
         self.ws.close(None).await?;
         Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
@@ -37,6 +37,8 @@ pub(crate) struct Inbound<S> {
     /// Greatest state message that is put together.
     state_bytes_max: usize,
     next_sequence: u64,
+    /// When the sibling was last told that this node lives.
+    spoken: Instant,
     /// The parts of a state message that is not complete.
     partial: Option<(StateChannel, BytesMut)>,
 }
@@ -54,6 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
             detection,
             state_bytes_max,
             next_sequence: 0,
+            spoken: Instant::now(),
             partial: None,
         }
     }
@@ -61,6 +64,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
     /// The next thing that the sibling says. The link has ended when this fails.
     pub(crate) async fn next(&mut self) -> Result<InboundEvent, LinkEnd> {
         let mut heard = Instant::now();
+        if heard >= self.spoken + self.detection / 2 {
+            // There is so much to do that the sibling's next ping is far behind.
+            self.pong(PONG_BUSY).await?;
+        }
         loop {
             let frame = self.frame(heard).await?;
             heard = Instant::now();
@@ -91,9 +98,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
     /// time to time that this node lives. Not for ever: a node that is stuck shall be given up.
     pub(crate) async fn busy<T>(&mut self, work: impl Future<Output = T>) -> Result<T, LinkEnd> {
         let mut work = std::pin::pin!(work);
-        let pause = self.detection / 4;
         for _ in 0..4 * BUSY_DETECTIONS_MAX {
-            match timeout(pause, work.as_mut()).await {
+            match timeout_at(self.spoken + self.detection / 4, work.as_mut()).await {
                 Ok(done) => return Ok(done),
                 Err(_) => self.pong(PONG_BUSY).await?,
             }
@@ -127,6 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
 
     async fn pong(&mut self, clock: u64) -> Result<(), LinkEnd> {
         let pong = Message::Binary(Frame::Pong(clock).encode(self.version));
+        self.spoken = Instant::now();
         match timeout(self.detection, self.ws.send(pong)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(LinkEnd::Io(error.to_string())),

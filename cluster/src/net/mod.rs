@@ -1,5 +1,6 @@
 //! The seam to the network. The real one is [`TokioNet`]; a simulation brings its own.
 
+mod dns;
 mod tokio_net;
 
 use std::fmt::Debug;
@@ -9,7 +10,7 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::MulticastConfig;
+use crate::{DnsConfig, MulticastConfig};
 pub use tokio_net::{TokioDatagrams, TokioListener, TokioNet};
 
 /// Opens sockets and resolves names.
@@ -36,6 +37,15 @@ pub trait Net: Clone + Debug + Send + Sync + 'static {
         &self,
         host_and_port: &str,
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+
+    /// The addresses where the DNS says that nodes may be. An empty answer says nothing, and does not mean that nobody
+    /// is there. The caller limits the time. Unless there is a better way, the name is resolved as every other.
+    fn discover(
+        &self,
+        dns: &DnsConfig,
+    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send {
+        async { self.resolve(&format!("{}:{}", dns.name, dns.port)).await }
+    }
 
     /// Joins a multicast group, with loop-back so that nodes on one host find each other.
     fn join(

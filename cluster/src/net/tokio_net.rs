@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::{Datagrams, Listener, Net};
-use crate::MulticastConfig;
+use super::{Datagrams, Listener, Net, dns};
+use crate::{DnsConfig, MulticastConfig};
 
 /// The network of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +41,11 @@ impl Net for TokioNet {
 
     async fn resolve(&self, host_and_port: &str) -> io::Result<Vec<SocketAddr>> {
         Ok(tokio::net::lookup_host(host_and_port).await?.collect())
+    }
+
+    async fn discover(&self, dns: &DnsConfig) -> io::Result<Vec<SocketAddr>> {
+        // The resolver's futures are large, and there is one at a time.
+        Box::pin(dns::discover(dns)).await
     }
 
     async fn join(&self, config: &MulticastConfig) -> io::Result<TokioDatagrams> {

@@ -19,7 +19,10 @@ use crate::link::{LinkEnd, LinkQueue};
 use crate::membership::{Command, LinkId, Membership, Settings};
 use crate::net::Net;
 use crate::wire::{Frame, Interest, Proof, Refusal};
-use crate::{Incarnation, Member, MembershipListener, NodeName, StateChannel, StateHandler};
+use crate::{
+    Incarnation, InterestQuery, Member, MembershipListener, NodeName, StateChannel, StateHandler,
+    Wanted,
+};
 
 /// How often the membership's timers are looked at. Far below the shortest detection time.
 const TICK: Duration = Duration::from_millis(50);
@@ -126,6 +129,9 @@ impl<N: Net> Actor<N> {
             }
             self.take_registrations();
             if let Some(event) = event {
+                // Taking the event may have woken the reader that waited for room, on this very thread. It goes first:
+                // it must be able to say that the node lives while the handlers are at work.
+                tokio::task::yield_now().await;
                 self.handle(event, now);
             }
             self.announce();
@@ -196,12 +202,26 @@ impl<N: Net> Actor<N> {
             }
             Event::State(link, channel, body, _permit) => self.state(link, channel, body, now),
             Event::SiblingLeaves(link) => self.membership.sibling_leaves(link, now),
+            Event::ReportInterest(query, reply) => {
+                // Whoever asked may have given up.
+                let _ = reply.send(self.report_interest(&query));
+            }
             Event::InDown { link, end } => {
                 self.log_end("inbound", link, &end);
                 self.membership.in_down(link, now);
                 self.close_in(link);
             }
         }
+    }
+
+    fn report_interest(&self, query: &InterestQuery) -> Vec<(NodeName, Wanted)> {
+        let wanted = self.joined.iter().filter_map(|(link, member)| {
+            let inbound = self.ins.get(link)?;
+            Some((member.name.clone(), inbound.interest.report(query)))
+        });
+        let mut wanted: Vec<_> = wanted.collect();
+        wanted.sort_by(|a, b| a.0.cmp(&b.0));
+        wanted
     }
 
     fn log_end(&self, direction: &str, link: LinkId, end: &LinkEnd) {

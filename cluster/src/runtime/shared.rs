@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use halley_bayeux::Engine;
 use parking_lot::{Mutex, RwLock};
@@ -19,8 +20,8 @@ use crate::link::{LinkEnd, LinkQueue};
 use crate::membership::{Conflict, LinkId, Source};
 use crate::wire::{Interest, Proof, Refusal};
 use crate::{
-    Clock, ClusterConfig, Counters, Member, MembershipListener, NodeName, RandomSource,
-    StateChannel, StateHandler,
+    Clock, ClusterConfig, Counters, InterestQuery, Member, MembershipListener, NodeName,
+    RandomSource, Secrets, StateChannel, StateHandler, Wanted,
 };
 
 /// Events that may wait for the actor. A full channel makes the readers of links wait, and with them the siblings.
@@ -65,6 +66,8 @@ pub(crate) enum Event {
     Known(LinkId, Vec<SocketAddr>),
     State(LinkId, StateChannel, Bytes, OwnedSemaphorePermit),
     SiblingLeaves(LinkId),
+    /// An operator asks what the siblings want.
+    ReportInterest(InterestQuery, oneshot::Sender<Vec<(NodeName, Wanted)>>),
     InDown {
         link: LinkId,
         end: LinkEnd,
@@ -113,6 +116,8 @@ pub struct Status {
 
 pub(crate) struct Shared {
     pub(crate) config: ClusterConfig,
+    /// Those that are valid now. Written by [`crate::Cluster::set_secrets`], read by every handshake and datagram.
+    secrets: ArcSwap<Secrets>,
     pub(crate) clock: Clock,
     pub(crate) random: RandomSource,
     pub(crate) engine: Arc<Engine>,
@@ -169,6 +174,7 @@ impl Shared {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let interest = Arc::new(LocalInterest::new(&config.channels));
         let shared = Self {
+            secrets: ArcSwap::from_pointee(config.secrets.clone()),
             config,
             clock,
             random,
@@ -192,6 +198,14 @@ impl Shared {
             dial_brake: LogBrake::default(),
         };
         (shared, receiver)
+    }
+
+    pub(crate) fn secrets(&self) -> Secrets {
+        Secrets::clone(&self.secrets.load())
+    }
+
+    pub(crate) fn set_secrets(&self, secrets: Secrets) {
+        self.secrets.store(Arc::new(secrets));
     }
 
     pub(crate) fn me(&self) -> Member {

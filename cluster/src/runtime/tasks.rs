@@ -110,7 +110,7 @@ async fn open<N: Net>(
     link::dial(
         stream,
         address,
-        &shared.config.secret,
+        &shared.secrets(),
         nonce,
         me,
         uptime_ms,
@@ -188,8 +188,8 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     brake: Arc<LogBrake>,
 ) {
     let limit = shared.config.handshake_timeout;
-    let secret = &shared.config.secret;
-    let accepted = timeout(limit, link::accept(stream, secret, shared.random.bytes())).await;
+    let secrets = shared.secrets();
+    let accepted = timeout(limit, link::accept(stream, &secrets, shared.random.bytes())).await;
     let verified = match accepted.unwrap_or(Err(DialError::Timeout)) {
         Ok(verified) => verified,
         Err(error) => {
@@ -231,7 +231,7 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
                 from,
                 &format!("the node {name} is refused: {refusal}"),
             );
-            let _ = timeout(limit, verified.refuse(refusal, secret)).await;
+            let _ = timeout(limit, verified.refuse(refusal)).await;
             return;
         }
         // The node is stopping.
@@ -239,7 +239,7 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let Admission { me, after } = admission;
     let frame_bytes = shared.config.limits.frame_bytes;
-    let end = match timeout(limit, verified.welcome(me, secret, frame_bytes)).await {
+    let end = match timeout(limit, verified.welcome(me, frame_bytes)).await {
         Ok(Ok((ws, version))) => {
             let detection = shared.config.detection;
             let inbound = Inbound::new(ws, version, detection, frame_bytes);

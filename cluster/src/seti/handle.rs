@@ -135,6 +135,25 @@ impl Seti {
         self.inner.directory.read().users().cloned().collect()
     }
 
+    /// How many users are present anywhere. Looks at every one.
+    pub fn user_count(&self) -> usize {
+        self.inner.directory.read().users().count()
+    }
+
+    /// The users whose names contain a text, the first so many by name. Looks at every user: for operators, not for the
+    /// way of a message.
+    pub fn find_users(&self, text: &str, limit: usize) -> Vec<UserId> {
+        let directory = self.inner.directory.read();
+        let matches = |user: &&UserId| user.as_str().contains(text);
+        let mut found: Vec<&UserId> = directory.users().filter(matches).collect();
+        if limit < found.len() {
+            found.select_nth_unstable(limit);
+            found.truncate(limit);
+        }
+        found.sort_unstable();
+        found.into_iter().cloned().collect()
+    }
+
     /// How many users have a session on this node.
     pub fn local_user_count(&self) -> usize {
         self.inner.directory.read().local_user_count()

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+pub mod name_server;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,20 @@
+use crate::ChannelName;
 use thiserror::Error;
 
 /// Deepest nesting that may be configured.
 pub const DEPTH_MAX: usize = 1024;
+
+/// Whose messages count as a client's activity (reference 8.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// Nobody is disconnected for lack of it.
+    #[default]
+    Off,
+    /// Those of the client but its connects.
+    Client,
+    /// Those too that are sent to the client.
+    ClientServer,
+}
 
 /// The engine's options. CometD's names where CometD has the option, with the unit last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +25,9 @@ pub struct EngineConfig {
     pub interval_ms: u64,
     /// Grace after a connect reply before the session expires (`maxInterval`).
     pub max_interval_ms: u64,
+    /// Longest time from a client's last message to the end of its processing: a connect whose reply is neither due nor written by then
+    /// ends the session (`maxProcessing`). 0 is unlimited; otherwise more than `timeout_ms`.
+    pub max_processing_ms: u64,
     /// Upper bound of the `timeout` and `interval` that a client may ask for in a connect.
     pub max_client_advice_ms: u64,
     /// Most messages waiting for one session (`maxQueue`). One more ends the session with `EndReason::QueueOverflow`.
@@ -32,6 +48,12 @@ pub struct EngineConfig {
     pub max_channels_per_session: usize,
     /// Most channels of the node.
     pub max_channels: usize,
+    /// Most sessions of the node. One more handshake is refused with `503::session_limit_reached` and the advice to try again; sessions that
+    /// exist are not touched.
+    pub max_sessions: usize,
+    /// Most bytes waiting for all sessions together. While there are more, a session for which something waits already ends with
+    /// `EndReason::QueueOverflow` at its next message; looked at with each tick.
+    pub max_total_queue_bytes: u64,
     /// How often channels without subscribers are looked for (`sweepPeriod`); they go after three times.
     pub sweep_period_ms: u64,
     /// Whether a publisher receives its own broadcasts (`broadcastToPublisher`).
@@ -48,10 +70,27 @@ pub struct EngineConfig {
     pub duplicate_meta_connect_status: u16,
     /// Whether messages leave with connect replies only (`metaConnectDeliverOnly`).
     pub meta_connect_deliver_only: bool,
+    /// Whether what was queued while a session was made is delivered right after its handshake reply
+    /// (`allowMessageDeliveryDuringHandshake`), not with the client's next message.
+    pub allow_message_delivery_during_handshake: bool,
     /// Whether advice carries `maxInterval` (`handshakeReconnect`).
     pub handshake_reconnect: bool,
     /// Whether a new WebSocket connection must handshake instead of continuing a session (`ws.requireHandshakePerConnection`).
     pub require_handshake_per_connection: bool,
+    /// Channels and patterns whose messages are lazy.
+    pub lazy_channels: Vec<ChannelName>,
+    /// How long a lazy message may wait (`maxLazyTimeout`); 0 makes none lazy.
+    pub max_lazy_timeout_ms: u64,
+    /// Whether clients that ask for it acknowledge what they receive (the `ack` extension): nothing is lost or doubled when a connection is.
+    pub ack: bool,
+    /// Whether clients that ask for it learn the node's time (the `timesync` extension). Needs [`crate::Engine::set_wall_clock`].
+    pub timesync: bool,
+    /// Whether replies and events carry a `timestamp`. Each event is then encoded once more. Needs [`crate::Engine::set_wall_clock`].
+    pub timestamp: bool,
+    /// Whether inactive clients are disconnected (the `activity` extension).
+    pub activity: Activity,
+    /// After how long without activity the next connect ends the session.
+    pub max_inactivity_ms: u64,
     /// The transports offered to clients, in order.
     pub supported_connection_types: Vec<String>,
 }
@@ -62,7 +101,8 @@ impl Default for EngineConfig {
             timeout_ms: 30_000,
             interval_ms: 0,
             max_interval_ms: 10_000,
-            max_client_advice_ms: 3_600_000,
+            max_processing_ms: 0,
+            max_client_advice_ms: 60_000,
             max_queue: 1000,
             max_queue_bytes: 1 << 20,
             max_message_bytes: 65_536,
@@ -72,6 +112,8 @@ impl Default for EngineConfig {
             max_subscriptions: 1000,
             max_channels_per_session: 1000,
             max_channels: 1_000_000,
+            max_sessions: 200_000,
+            max_total_queue_bytes: 1 << 30,
             sweep_period_ms: 997,
             broadcast_to_publisher: true,
             max_sessions_per_browser: 1,
@@ -80,8 +122,16 @@ impl Default for EngineConfig {
             trust_client_session: false,
             duplicate_meta_connect_status: 500,
             meta_connect_deliver_only: false,
+            allow_message_delivery_during_handshake: false,
             handshake_reconnect: false,
             require_handshake_per_connection: false,
+            lazy_channels: Vec::new(),
+            max_lazy_timeout_ms: 5000,
+            ack: true,
+            timesync: true,
+            timestamp: false,
+            activity: Activity::Off,
+            max_inactivity_ms: 600_000,
             supported_connection_types: vec!["websocket".to_owned(), "long-polling".to_owned()],
         }
     }
@@ -129,6 +179,28 @@ impl EngineConfig {
             time(self.multi_session_interval_ms),
             "multi_session_interval_ms",
             "at most a month",
+        );
+        check(
+            self.max_processing_ms == 0
+                || (self.max_processing_ms > self.timeout_ms && time(self.max_processing_ms)),
+            "max_processing_ms",
+            "0, or more than timeout_ms and at most a month",
+        );
+        check(
+            time(self.max_lazy_timeout_ms),
+            "max_lazy_timeout_ms",
+            "at most a month",
+        );
+        check(
+            self.max_inactivity_ms >= 1 && time(self.max_inactivity_ms),
+            "max_inactivity_ms",
+            "1 to a month",
+        );
+        check(self.max_sessions >= 1, "max_sessions", "at least 1");
+        check(
+            self.max_total_queue_bytes >= 1,
+            "max_total_queue_bytes",
+            "at least 1",
         );
         check(
             (1..=60_000).contains(&self.sweep_period_ms),

@@ -13,6 +13,8 @@
 //! else is nested.
 
 mod advice;
+mod authorizer;
+mod binary;
 mod browsers;
 mod channel_name;
 mod config;
@@ -29,14 +31,19 @@ mod reply;
 mod session;
 mod stats;
 mod time;
+mod timestamp;
+mod timesync;
 mod tree;
 mod wheel;
+pub mod z85;
 
 pub use advice::{Advice, Reconnect};
+pub use authorizer::{Authorization, Authorizer, AuthorizerId, Operation};
+pub use binary::BinaryData;
 pub use channel_name::{
     CHANNEL_NAME_BYTES_MAX, CHANNEL_SEGMENTS_MAX, ChannelKind, ChannelName, InvalidChannel,
 };
-pub use config::{DEPTH_MAX, EngineConfig, InvalidConfig};
+pub use config::{Activity, DEPTH_MAX, EngineConfig, InvalidConfig};
 pub use engine::{
     Engine, HeldConnect, HttpOutcome, HttpReply, HttpRequest, LocalSession, Output, Refused,
     Released, WebSocketPeer, WriteTicket,
@@ -50,7 +57,10 @@ pub use policy::{
     Attachment, BoxFuture, Decision, DefaultPolicy, HandshakeVerdict, SecurityPolicy, Verdict,
 };
 pub use publication::{InvalidPublication, Publication};
-pub use refusal::{DENIED_BY_SECURITY_POLICY, FrameError, FrameRefusal, HttpError, LIMIT_REACHED};
+pub use refusal::{
+    DENIED_BY_NOT_GRANTING, DENIED_BY_SECURITY_POLICY, FrameError, FrameRefusal, HttpError,
+    LIMIT_REACHED,
+};
 pub use reply::Reply;
 pub use session::{EndReason, LocalReceiver, Session, Transport};
 pub use stats::EngineStats;

@@ -3,9 +3,10 @@ use crate::{Advice, ChannelKind, ChannelName, Message, Session, UserId, json};
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// A future that owns what it needs.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -19,11 +20,20 @@ pub enum Decision<T> {
 }
 
 impl<T> Decision<T> {
-    pub(crate) async fn resolve(self) -> T {
-        match self {
-            Self::Now(answer) => answer,
-            Self::Later(future) => future.await,
-        }
+    /// As small as the decision itself: an `async fn` would hold it and the future in it side by side.
+    pub(crate) fn resolve(self) -> impl Future<Output = T> {
+        let mut decision = Some(self);
+        poll_fn(move |context| match decision.take() {
+            Some(Self::Now(answer)) => Poll::Ready(answer),
+            Some(Self::Later(mut future)) => {
+                let answer = future.as_mut().poll(context);
+                if answer.is_pending() {
+                    decision = Some(Self::Later(future));
+                }
+                answer
+            }
+            None => Poll::Pending,
+        })
     }
 }
 

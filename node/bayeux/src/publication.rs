@@ -14,6 +14,7 @@ const SIBLING_DEPTH_MAX: usize = 1024;
 pub struct Publication {
     channel: ChannelName,
     array: Bytes,
+    lazy: bool,
 }
 
 /// Not an event object.
@@ -44,7 +45,24 @@ impl Publication {
         Arc::new(Self {
             channel: channel.clone(),
             array: out.into(),
+            lazy: false,
         })
+    }
+
+    /// The same event, marked as lazy: it may wait for something that is not (reference 1.10). The mark is for this node only.
+    #[must_use]
+    pub fn into_lazy(self: Arc<Self>) -> Arc<Self> {
+        Arc::new(Self {
+            channel: self.channel.clone(),
+            array: self.array.clone(),
+            lazy: true,
+        })
+    }
+
+    /// Whether it is marked as lazy. Its channel may be lazy without that.
+    #[must_use]
+    pub fn is_lazy(&self) -> bool {
+        self.lazy
     }
 
     /// An event from an object that another node encoded (see [`Publication::object`]). Copies it once.
@@ -79,9 +97,43 @@ impl Publication {
         Self::from_parts(channel, message.relayed())
     }
 
+    /// The event with this `timestamp`; with the one it has, if it has one that is to be kept. Encodes it anew.
+    pub(crate) fn stamped(self: &Arc<Self>, timestamp: &str, keep: bool) -> Arc<Self> {
+        const FIELD: &str = "timestamp";
+        let Ok(text) = std::str::from_utf8(self.object_bytes()) else {
+            return self.clone();
+        };
+        let members = json::members(text);
+        if keep && members.iter().any(|(name, _)| name == FIELD) {
+            return self.clone();
+        }
+        let mut out = Vec::with_capacity(self.array.len() + timestamp.len() + 16);
+        out.extend_from_slice(b"[{");
+        for (name, value) in members.iter().filter(|(name, _)| name != FIELD) {
+            json::write_string(&mut out, name);
+            out.push(b':');
+            out.extend_from_slice(value.as_bytes());
+            out.push(b',');
+        }
+        json::write_string(&mut out, FIELD);
+        out.push(b':');
+        json::write_string(&mut out, timestamp);
+        out.extend_from_slice(b"}]");
+        Arc::new(Self {
+            channel: self.channel.clone(),
+            array: out.into(),
+            lazy: self.lazy,
+        })
+    }
+
     /// Joins member runs to an object.
-    fn from_parts<'a>(channel: ChannelName, parts: impl Iterator<Item = &'a str>) -> Arc<Self> {
-        let mut out = Vec::with_capacity(256);
+    pub(crate) fn from_parts<'a>(
+        channel: ChannelName,
+        parts: impl Iterator<Item = &'a str> + Clone,
+    ) -> Arc<Self> {
+        // Exactly as long as needed: it may wait in many queues, whose bounds count its length. A part and its comma, and the brackets.
+        let length: usize = parts.clone().map(|part| part.len() + 1).sum();
+        let mut out = Vec::with_capacity(length + 3);
         out.extend_from_slice(b"[{");
         let mut first = true;
         for part in parts {
@@ -94,6 +146,7 @@ impl Publication {
         Arc::new(Self {
             channel,
             array: out.into(),
+            lazy: false,
         })
     }
 
@@ -102,6 +155,7 @@ impl Publication {
         Arc::new(Self {
             channel: ChannelName::parse("/meta/disconnect").expect("a constant, valid name"),
             array: Bytes::from_static(b"[{\"channel\":\"/meta/disconnect\",\"successful\":true}]"),
+            lazy: false,
         })
     }
 
@@ -164,6 +218,21 @@ mod tests {
 
     fn name(text: &str) -> ChannelName {
         ChannelName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn holds_no_more_memory_than_it_is_long() {
+        let long = format!("\"data\":\"{}\"", "x".repeat(1000));
+        for parts in [
+            vec!["\"data\":1"],
+            vec!["\"channel\":\"/a\"", &long, "\"ext\":{}"],
+        ] {
+            let channel = ChannelName::parse("/a").unwrap();
+            let publication = Publication::from_parts(channel, parts.into_iter());
+            let bytes = Arc::into_inner(publication).unwrap().array;
+            let bytes = bytes.try_into_mut().unwrap();
+            assert_eq!(bytes.capacity(), bytes.len());
+        }
     }
 
     #[test]

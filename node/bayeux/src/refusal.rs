@@ -12,6 +12,8 @@ pub(crate) const SUBSCRIPTION_MISSING: &str = "403::subscription_missing";
 pub(crate) const SUBSCRIPTION_INVALID: &str = "403::subscription_invalid";
 pub(crate) const SUBSCRIBE_FAILED: &str = "403::subscribe_failed";
 pub(crate) const UNSUBSCRIBE_FAILED: &str = "403::unsubscribe_failed";
+/// Not a stock string: stock servers have no such limit.
+pub(crate) const SESSION_LIMIT_REACHED: &str = "503::session_limit_reached";
 pub(crate) const MESSAGE_DELETED: &str = "404::message_deleted";
 /// Not a stock string: there a wrong type in `advice` fails the whole request.
 pub(crate) const ADVICE_INVALID: &str = "400::advice_invalid";
@@ -20,6 +22,8 @@ pub(crate) const EXT_INVALID: &str = "400::ext_invalid";
 
 /// Reason of a refusal by the security policy.
 pub const DENIED_BY_SECURITY_POLICY: &str = "denied_by_security_policy";
+/// Reason of a refusal because no authorizer of the channel has granted.
+pub const DENIED_BY_NOT_GRANTING: &str = "denied_by_not_granting";
 /// Reason of a refusal to create a channel or subscription beyond a limit.
 pub const LIMIT_REACHED: &str = "limit_reached";
 

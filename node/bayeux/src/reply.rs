@@ -1,6 +1,7 @@
 use crate::advice::Advice;
 use crate::{EngineConfig, Millis, SessionId, json};
 use std::borrow::Cow;
+use std::io::Write as _;
 
 /// The reply to one message while it is being made. Extensions and policies may look at it and add to it.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,8 @@ pub struct Reply<'m> {
     pub(crate) ext: Vec<ExtField>,
     /// Set on a successful handshake, which has more fields than other replies.
     pub(crate) session_id: Option<SessionId>,
+    /// Messages that follow a handshake reply at once; 0 is not said.
+    pub(crate) x_messages: usize,
     pub(crate) received: Millis,
 }
 
@@ -55,8 +58,13 @@ impl Reply<'_> {
 
     /// Sets member `name` of the reply's `ext`.
     pub fn set_ext(&mut self, name: &str, value: json::Json<'_>) {
+        self.set_ext_raw(name, value.as_str());
+    }
+
+    /// Likewise, with text known to be JSON.
+    pub(crate) fn set_ext_raw(&mut self, name: &str, value: impl Into<Box<str>>) {
         self.ext.retain(|(known, _)| &**known != name);
-        self.ext.push((name.into(), value.as_str().into()));
+        self.ext.push((name.into(), value.into()));
     }
 
     pub(crate) fn succeed(&mut self) {
@@ -109,6 +117,10 @@ impl Reply<'_> {
                 json::write_string(out, transport);
             }
             out.push(b']');
+        }
+        if self.x_messages > 0 {
+            // Writing to a Vec does not fail.
+            let _ = write!(out, ",\"x-messages\":{}", self.x_messages);
         }
         if let Some(error) = &self.error {
             out.extend_from_slice(b",\"error\":");

@@ -15,6 +15,7 @@ use tracing::info;
 
 use crate::config::OPTIONS;
 use crate::node::Shared;
+use crate::operators;
 
 /// The routes of the admin listener.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
@@ -22,6 +23,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/status", get(status))
         .route("/admin/config", get(config))
         .route("/admin/drain", post(drain))
+        .merge(operators::routes())
         .route("/admin/", get(not_found))
         .route("/admin/{*rest}", get(not_found).post(not_found))
         .layer(middleware::from_fn_with_state(
@@ -40,7 +42,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-fn json_answer(status: StatusCode, value: &Value) -> Response {
+pub(crate) fn json_answer(status: StatusCode, value: &Value) -> Response {
     let mut answer = Response::new(Body::from(value.to_string()));
     *answer.status_mut() = status;
     answer
@@ -129,6 +131,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Response {
             "sessions": stats.sessions,
             "channels": stats.channels,
             "subscriptions": stats.subscriptions,
+            "mesh_secrets": figures.secrets,
             "nodes": nodes,
             "links": links,
         }),

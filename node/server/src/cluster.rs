@@ -14,8 +14,8 @@ use std::time::Duration;
 use halley_bayeux::{Engine, Millis, Publication, UserId};
 use halley_cluster::seti::{PresenceListener, Seti};
 use halley_cluster::{
-    Cluster, ClusterConfig, InvalidNodeName, InvalidSecret, Member, MulticastConfig, NodeName,
-    Observed, RandomSource, StateChannel, TokioNet,
+    Cluster, ClusterConfig, Counters, DnsConfig, InvalidNodeName, InvalidSecret, InvalidSecrets,
+    Member, MulticastConfig, NodeName, Observed, RandomSource, Secrets, StateChannel, TokioNet,
 };
 use halley_replication::{CreateError, Objects, OortObject};
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::{Config, Discovery};
-use crate::metrics::{ClusterFigures, LinkFigures};
+use crate::metrics::LinkFigures;
 use crate::readiness::{Readiness, Unready};
 use crate::services::{
     Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes,
@@ -44,6 +44,9 @@ pub enum ClusterError {
     /// The secret is too short.
     #[error("mesh.secret: {0}")]
     Secret(#[from] InvalidSecret),
+    /// The secrets of the file cannot be used.
+    #[error("mesh.secret_file: {0}")]
+    Secrets(#[from] InvalidSecrets),
     /// There is no secret.
     #[error("mesh.secret_file: a clustered node needs a secret")]
     NoSecret,
@@ -70,8 +73,12 @@ pub(crate) fn cluster_config(
 ) -> Result<ClusterConfig, ClusterError> {
     let mesh = &config.mesh;
     let secret = mesh.secret.as_ref().ok_or(ClusterError::NoSecret)?;
-    let secret = halley_cluster::Secret::new(secret.bytes())?;
-    let mut cluster = ClusterConfig::new(NodeName::new(&config.node_name())?, mesh.listen, secret);
+    let secrets = if mesh.secret_file.is_some() {
+        Secrets::from_lines(secret.bytes())?
+    } else {
+        halley_cluster::Secret::new(secret.bytes())?.into()
+    };
+    let mut cluster = ClusterConfig::new(NodeName::new(&config.node_name())?, mesh.listen, secrets);
     client_url.clone_into(&mut cluster.client_url);
     cluster.advertise = mesh.advertise;
     cluster.allow.clone_from(&mesh.allow);
@@ -95,6 +102,14 @@ pub(crate) fn cluster_config(
             interface: multicast.interface,
             ttl: multicast.ttl,
             interval: Duration::from_millis(multicast.interval_ms),
+        });
+    }
+    if mesh.discovery.contains(&Discovery::Dns) {
+        cluster.dns = Some(DnsConfig {
+            name: mesh.dns.name.clone().unwrap_or_default(),
+            port: mesh.dns.port,
+            interval: Duration::from_millis(mesh.dns.interval_ms),
+            servers: mesh.dns.servers.clone(),
         });
     }
     cluster.heartbeat_interval = Duration::from_millis(mesh.heartbeat_ms);
@@ -131,20 +146,11 @@ impl ClusterParts {
             clock.cluster(),
             RandomSource::system(),
         )?;
-        let sender = Arc::new(cluster.clone());
-        let seti = Seti::new(
-            Arc::clone(engine),
-            sender.clone(),
-            clock.cluster(),
-            Seti::default_limits(),
-        );
-        let objects = Objects::new(sender, clock.cluster());
-        cluster.register(StateChannel::SETI, Arc::new(seti.clone()));
-        cluster.register(StateChannel::SETI_MESSAGES, seti.message_handler());
+        let objects = Objects::new(cluster.state_sender(), clock.cluster());
         cluster.register(StateChannel::OBJECTS, Arc::new(objects.clone()));
         let nodes = OortObject::new(&objects, NODES_OBJECT, NodeLoad::default())?;
         Ok(Self {
-            directory: Arc::new(SetiDirectory(seti)),
+            directory: Arc::new(SetiDirectory(cluster.seti().clone())),
             nodes: Arc::new(OortNodes(nodes)),
             cluster: Some(cluster),
         })
@@ -206,22 +212,20 @@ impl ClusterParts {
             sibling: link.sibling.as_str().to_owned(),
             up: link.up,
             queue_bytes: link.queue_bytes,
+            publications_sent: link.publications_sent,
+            rtt: link.rtt,
         });
         figures.collect()
     }
 
-    pub(crate) fn figures(&self) -> ClusterFigures {
-        let Some(cluster) = &self.cluster else {
-            return ClusterFigures::default();
-        };
-        let counters = cluster.counters();
-        ClusterFigures {
-            links_reset: counters.links_reset_queue_full.get(),
-            publications_dropped: counters.publications_dropped.get(),
-            publications_received: counters.publications_received.get(),
-            nodes_refused: counters.nodes_refused.get(),
-            suspensions: counters.suspensions.get(),
-        }
+    /// The cluster layer; `None` when the node runs alone.
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
+    }
+
+    /// What the cluster layer has counted; `None` when the node runs alone.
+    pub(crate) fn counters(&self) -> Option<Arc<Counters>> {
+        self.cluster.as_ref().map(Cluster::counters)
     }
 
     /// Brings readiness in line with the state of the cluster layer.
@@ -257,6 +261,14 @@ struct SetiDirectory(Seti);
 impl Directory for SetiDirectory {
     fn users(&self) -> Vec<UserId> {
         self.0.users()
+    }
+
+    fn user_count(&self) -> usize {
+        self.0.user_count()
+    }
+
+    fn find_users(&self, text: &str, limit: usize) -> Vec<UserId> {
+        self.0.find_users(text, limit)
     }
 
     fn users_here(&self) -> usize {

@@ -9,9 +9,11 @@ use tracing::{error, info};
 
 use crate::bench::BenchCommand;
 use crate::config::{self, Config};
+use crate::ctl::CtlCommand;
 use crate::dev::{DevCommand, stdin_closed};
 use crate::logs;
 use crate::node::Node;
+use crate::ws_echo::WsEchoCommand;
 
 /// Exit status for a configuration that cannot be used.
 const STATUS_CONFIGURATION: u8 = 2;
@@ -30,6 +32,10 @@ enum Command {
     Dev(DevCommand),
     /// Puts load on any Bayeux server and measures.
     Bench(Box<BenchCommand>),
+    /// Echoes WebSocket messages with the node's own WebSocket stack, for conformance suites.
+    WsEcho(WsEchoCommand),
+    /// Asks a running node on its admin address: 0 done, 1 the node says no, 2 it could not be asked.
+    Ctl(CtlCommand),
     /// Runs one node.
     Serve {
         /// The configuration, TOML. Without it: defaults and the environment.
@@ -56,6 +62,11 @@ pub fn run(line: CommandLine) -> ExitCode {
             bench.run().await?;
             Ok(ExitCode::SUCCESS)
         }),
+        Command::WsEcho(echo) => with_runtime(async move {
+            echo.run().await?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Command::Ctl(ctl) => with_runtime(async move { Ok(ctl.run().await) }),
         Command::Serve {
             config,
             until_stdin_closes,
@@ -138,12 +149,20 @@ async fn serve_until_told(config: Config, until_stdin_closes: bool) -> anyhow::R
     // Before the node is up, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let node = Node::start(config).await?;
-    let why = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        () = node.drain_requested() => "the admin address",
-        closed = stdin_closed(), if until_stdin_closes => { closed?; "the end of standard input" }
+    let mut closed = std::pin::pin!(stdin_closed());
+    let why = loop {
+        tokio::select! {
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            () = node.drain_requested() => break "the admin address",
+            closed = closed.as_mut(), if until_stdin_closes => { closed?; break "the end of standard input" }
+            _ = hangup.recv() => {
+                info!("SIGHUP: files are read again");
+                node.reload().await;
+            }
+        }
     };
     info!(by = why, "drain begins");
     tokio::select! {

@@ -28,9 +28,10 @@ fn unquoted(value: &str) -> &str {
         .unwrap_or(value)
 }
 
-/// The `Set-Cookie` value for a new browser id.
-pub(crate) fn set_browser(cookie: &str, id: &str) -> String {
-    format!("{cookie}={id}; Path=/; HttpOnly; SameSite=Lax")
+/// The `Set-Cookie` value for a new browser id; `secure` when the client's connection is encrypted.
+pub(crate) fn set_browser(cookie: &str, id: &str, secure: bool) -> String {
+    let secure = if secure { "; Secure" } else { "" };
+    format!("{cookie}={id}; Path=/; HttpOnly; SameSite=Lax{secure}")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! clients ──HTTP, WebSocket──> client ──frames──> halley_bayeux::Engine <── services
-//! scrapers, operators ──HTTP──> admin ──reads──> readiness, metrics
+//! scrapers, operators (ctl) ──HTTP──> admin ──reads──> readiness, metrics
 //! node: starts all of it from a config, and drains it
 //! ```
 //!
@@ -17,17 +17,22 @@ mod cluster;
 pub mod command_line;
 pub mod config;
 mod cookies;
+mod ctl;
 pub mod dev;
 mod http_server;
 mod logs;
 pub mod metrics;
 pub mod node;
+mod operators;
 mod origin;
 pub mod pages;
+mod proxies;
 mod readiness;
+mod secret_file;
 mod security;
 pub mod services;
-mod timed_io;
+mod tls;
+mod ws_echo;
 
 pub use clock::Clock;
 pub use cluster::ClusterError;

@@ -4,11 +4,15 @@
 //! message.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use halley_bayeux::{Engine, EngineStats};
+use halley_cluster::Counters;
 use parking_lot::Mutex;
 use prometheus::{
-    Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder as _, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// State of the link to one sibling, as the metrics show it.
@@ -20,12 +24,17 @@ pub struct LinkFigures {
     pub up: bool,
     /// Bytes that wait for it.
     pub queue_bytes: u64,
+    /// Publications written to the present link, or to the last one.
+    pub publications_sent: u64,
+    /// The last measured round trip.
+    pub rtt: Option<Duration>,
 }
 
 /// The metrics of one node.
 pub struct Metrics {
     registry: Registry,
     members: IntGauge,
+    secrets: IntGauge,
     ready: IntGauge,
     sessions: IntGauge,
     channels: IntGauge,
@@ -36,11 +45,10 @@ pub struct Metrics {
     handshakes: IntCounter,
     queue_overflows: IntCounter,
     sessions_expired: IntCounter,
-    links_reset: IntCounter,
-    publications_dropped: IntCounter,
-    publications_received: IntCounter,
-    nodes_refused: IntCounter,
-    suspensions: IntCounter,
+    /// In the order of [`CLUSTER_COUNTERS`].
+    cluster: Vec<IntCounter>,
+    link_sent: IntGaugeVec,
+    link_rtt: GaugeVec,
     link_up: IntGaugeVec,
     link_queue_bytes: IntGaugeVec,
     /// Open sockets on the client listener.
@@ -61,6 +69,16 @@ pub struct Metrics {
     pub(crate) hook_calls: IntCounterVec,
     /// Sessions ended because their credential expired.
     pub(crate) credentials_expired: IntCounter,
+    /// TLS handshakes that did not succeed.
+    pub(crate) tls_handshake_failures: IntCounter,
+    /// When the certificate in use ends.
+    pub(crate) tls_certificate_expiry: IntGauge,
+    /// Times a new certificate was taken into use.
+    pub(crate) tls_reloads: IntCounter,
+    /// Times a new certificate could not be used.
+    pub(crate) tls_reload_failures: IntCounter,
+    /// Changes of the file with the secrets, by what came of them.
+    pub(crate) secret_reloads: IntCounterVec,
     /// Held while the figures are brought up to date and written.
     scrape: Mutex<()>,
 }
@@ -76,28 +94,97 @@ impl fmt::Debug for Metrics {
 pub struct NodeFigures {
     /// Members of the cluster, this node included.
     pub members: usize,
+    /// Secrets of the mesh that are accepted; 0 when the node runs alone.
+    pub secrets: usize,
     /// Whether `/readyz` answers 200.
     pub ready: bool,
     /// The links to siblings.
     pub links: Vec<LinkFigures>,
-    /// What the cluster layer has counted.
-    pub cluster: ClusterFigures,
+    /// What the cluster layer has counted; `None` when the node runs alone.
+    pub cluster: Option<Arc<Counters>>,
 }
 
-/// What the cluster layer has counted since the start.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ClusterFigures {
-    /// Links reset because their queue was full.
-    pub links_reset: u64,
-    /// Publications that were not sent to a sibling because its link was reset.
-    pub publications_dropped: u64,
-    /// Publications received from siblings.
-    pub publications_received: u64,
-    /// Nodes that were not let in.
-    pub nodes_refused: u64,
-    /// Times the process had been suspended and started over.
-    pub suspensions: u64,
-}
+/// A counter of the cluster layer: its name here, its meaning, and where it is kept.
+type ClusterCounter = (&'static str, &'static str, fn(&Counters) -> u64);
+
+/// What the cluster layer counts.
+const CLUSTER_COUNTERS: [ClusterCounter; 15] = [
+    (
+        "halley_links_reset_total",
+        "Links to siblings reset because their queue was full.",
+        |c| c.links_reset_queue_full.get(),
+    ),
+    (
+        "halley_link_publications_dropped_total",
+        "Publications that waited for a sibling when its link ended.",
+        |c| c.publications_dropped.get(),
+    ),
+    (
+        "halley_link_publications_too_large_total",
+        "Publications not sent to a sibling because they are longer than a link carries.",
+        |c| c.publications_too_large.get(),
+    ),
+    (
+        "halley_link_publications_received_total",
+        "Publications received from siblings.",
+        |c| c.publications_received.get(),
+    ),
+    (
+        "halley_link_publications_invalid_total",
+        "Publications of siblings that could not be read or may not travel.",
+        |c| c.publications_invalid.get(),
+    ),
+    (
+        "halley_mesh_handshakes_failed_total",
+        "Connections on the mesh port that did not prove that they know the secret.",
+        |c| c.handshakes_failed.get(),
+    ),
+    (
+        "halley_mesh_connections_over_limit_total",
+        "Connections on the mesh port turned away because too many others had not proven themselves yet.",
+        |c| c.connections_over_limit.get(),
+    ),
+    (
+        "halley_mesh_connections_not_allowed_total",
+        "Connections on the mesh port from addresses outside mesh.allow.",
+        |c| c.connections_not_allowed.get(),
+    ),
+    (
+        "halley_mesh_datagrams_ignored_total",
+        "Datagrams that were no announcement of this cluster, or came too fast.",
+        |c| c.datagrams_ignored.get(),
+    ),
+    (
+        "halley_mesh_dns_answers_total",
+        "Answers of the DNS with addresses of nodes.",
+        |c| c.dns_answers.get(),
+    ),
+    (
+        "halley_mesh_dns_failures_total",
+        "Questions to the DNS that had no answer, or an empty one.",
+        |c| c.dns_failures.get(),
+    ),
+    (
+        "halley_mesh_dns_not_allowed_total",
+        "Addresses in answers of the DNS that are outside mesh.allow and were not dialled.",
+        |c| c.dns_addresses_not_allowed.get(),
+    ),
+    (
+        "halley_nodes_refused_total",
+        "Nodes that knew the secret and were not let into the cluster all the same.",
+        |c| c.nodes_refused.get(),
+    ),
+    (
+        "halley_state_unhandled_total",
+        "State messages of siblings for which this node has no use.",
+        |c| c.state_unhandled.get(),
+    ),
+    (
+        "halley_suspensions_total",
+        "Times the process had been suspended and started over.",
+        |c| c.suspensions.get(),
+    ),
+];
 
 impl Metrics {
     /// Registers everything.
@@ -149,6 +236,10 @@ impl Metrics {
                 "halley_members",
                 "Members of the cluster, this node included.",
             )?,
+            secrets: gauge(
+                "halley_mesh_secrets",
+                "Secrets of the mesh that are accepted: 1, more while one is replaced, 0 when the node runs alone.",
+            )?,
             ready: gauge("halley_ready", "1 when clients may be sent to this node.")?,
             sessions: gauge("halley_sessions", "Sessions on this node.")?,
             channels: gauge("halley_channels", "Channels on this node.")?,
@@ -177,26 +268,24 @@ impl Metrics {
                 "halley_sessions_expired_total",
                 "Sessions ended because of silence.",
             )?,
-            links_reset: counter(
-                "halley_links_reset_total",
-                "Links to siblings reset because their queue was full.",
+            cluster: CLUSTER_COUNTERS
+                .iter()
+                .map(|(name, help, _)| counter(name, help))
+                .collect::<Result<_, _>>()?,
+            link_sent: gauges(
+                "halley_link_publications_sent",
+                "Publications written to the present link to the sibling, or to the last one.",
+                "sibling",
             )?,
-            publications_dropped: counter(
-                "halley_link_publications_dropped_total",
-                "Publications not sent to a sibling because its queue was full.",
-            )?,
-            publications_received: counter(
-                "halley_link_publications_received_total",
-                "Publications received from siblings.",
-            )?,
-            nodes_refused: counter(
-                "halley_nodes_refused_total",
-                "Nodes that were not let into the cluster.",
-            )?,
-            suspensions: counter(
-                "halley_suspensions_total",
-                "Times the process had been suspended and started over.",
-            )?,
+            link_rtt: {
+                let opts = Opts::new(
+                    "halley_link_rtt_seconds",
+                    "The last measured round trip to the sibling.",
+                );
+                let rtt = GaugeVec::new(opts, &["sibling"])?;
+                registry.register(Box::new(rtt.clone()))?;
+                rtt
+            },
             link_up: gauges(
                 "halley_link_up",
                 "1 when frames can be sent to the sibling.",
@@ -233,6 +322,34 @@ impl Metrics {
                 "halley_credentials_expired_total",
                 "Sessions ended because their token, or what a hook allowed, expired.",
             )?,
+            tls_handshake_failures: counter(
+                "halley_tls_handshake_failures_total",
+                "TLS handshakes that failed or took too long.",
+            )?,
+            tls_certificate_expiry: gauge(
+                "halley_tls_certificate_expiry_seconds",
+                "When the first certificate of the chain in use ends, in seconds since 1970; 0 without TLS.",
+            )?,
+            tls_reloads: counter(
+                "halley_tls_reloads_total",
+                "Times a new certificate was taken into use.",
+            )?,
+            tls_reload_failures: counter(
+                "halley_tls_reload_failures_total",
+                "Times a new certificate could not be used and the old one stayed.",
+            )?,
+            secret_reloads: {
+                let reloads = counters(
+                    "halley_mesh_secret_reloads_total",
+                    "Changes of mesh.secret_file that were taken over, or could not be used.",
+                    "result",
+                )?;
+                // Both are there from the start, so that a rate can be taken of them.
+                for result in ["changed", "failed"] {
+                    reloads.with_label_values(&[result]);
+                }
+                reloads
+            },
             registry,
             scrape: Mutex::new(()),
         })
@@ -256,6 +373,7 @@ impl Metrics {
 
     fn refresh(&self, stats: &EngineStats, figures: &NodeFigures) {
         self.members.set(signed(figures.members as u64));
+        self.secrets.set(signed(figures.secrets as u64));
         self.ready.set(i64::from(figures.ready));
         self.sessions.set(signed(stats.sessions));
         self.channels.set(signed(stats.channels));
@@ -266,20 +384,16 @@ impl Metrics {
         raise(&self.handshakes, stats.handshakes);
         raise(&self.queue_overflows, stats.queue_overflows);
         raise(&self.sessions_expired, stats.expired);
-        raise(&self.links_reset, figures.cluster.links_reset);
-        raise(
-            &self.publications_dropped,
-            figures.cluster.publications_dropped,
-        );
-        raise(
-            &self.publications_received,
-            figures.cluster.publications_received,
-        );
-        raise(&self.nodes_refused, figures.cluster.nodes_refused);
-        raise(&self.suspensions, figures.cluster.suspensions);
+        if let Some(counters) = &figures.cluster {
+            for (counter, (_, _, read)) in self.cluster.iter().zip(CLUSTER_COUNTERS) {
+                raise(counter, read(counters));
+            }
+        }
         // Siblings that are gone leave the text too.
         self.link_up.reset();
         self.link_queue_bytes.reset();
+        self.link_sent.reset();
+        self.link_rtt.reset();
         for link in &figures.links {
             self.link_up
                 .with_label_values(&[&link.sibling])
@@ -287,6 +401,14 @@ impl Metrics {
             self.link_queue_bytes
                 .with_label_values(&[&link.sibling])
                 .set(signed(link.queue_bytes));
+            self.link_sent
+                .with_label_values(&[&link.sibling])
+                .set(signed(link.publications_sent));
+            if let Some(rtt) = link.rtt {
+                self.link_rtt
+                    .with_label_values(&[&link.sibling])
+                    .set(rtt.as_secs_f64());
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use halley_bayeux::{ChannelName, EndReason, Engine};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,11 +22,13 @@ use crate::client::{self, Endpoint};
 use crate::clock::Clock;
 use crate::cluster::{ClusterError, ClusterParts};
 use crate::config::{self, Config};
-use crate::http_server::{HttpServer, Limits};
+use crate::http_server::{self, Http2Limits, HttpServer, Limits};
 use crate::metrics::{Metrics, NodeFigures};
 use crate::readiness::{Readiness, Unready};
+use crate::secret_file;
 use crate::security::{Security, SecurityError};
 use crate::services::{self, Direct, NodeInfo, NodesService, Presence};
+use crate::tls::{Tls, TlsFiles};
 
 /// Time between two calls of the engine's timers.
 const TICK: Duration = Duration::from_millis(50);
@@ -55,6 +58,9 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+    /// Certificate or key cannot be used any more; they could when the configuration was checked.
+    #[error("{0}")]
+    Tls(String),
     /// The metrics cannot be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -79,6 +85,10 @@ pub(crate) struct Shared {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) cluster: ClusterParts,
     pub(crate) security: Security,
+    /// `None`: clients are served in clear text.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// Notified when files that may have changed are to be read again.
+    pub(crate) reload: Notify,
     /// Cancelled when an operator asks the process to end.
     pub(crate) drain_requested: CancellationToken,
 }
@@ -96,9 +106,13 @@ impl Shared {
     pub(crate) fn figures(&self) -> NodeFigures {
         NodeFigures {
             members: self.cluster.member_count(),
+            secrets: self
+                .cluster
+                .cluster()
+                .map_or(0, |cluster| cluster.secret_count()),
             ready: self.readiness.is_ready(),
             links: self.cluster.links(),
-            cluster: self.cluster.figures(),
+            cluster: self.cluster.counters(),
         }
     }
 
@@ -156,7 +170,9 @@ impl Node {
         let metrics = Arc::new(Metrics::new()?);
         let security = Security::new(&config, &name, Arc::clone(&metrics))?;
         let engine = Engine::new(config.session.clone(), security.policy());
+        engine.set_wall_clock(since_1970().as_millis() as u64, clock.now());
         security.attach(&engine);
+        let tls = load_tls(&config, &metrics)?;
         let readiness = Arc::new(Readiness::starting());
         let url = client_url(&config, client_address, &name);
         let background = TaskTracker::new();
@@ -172,11 +188,21 @@ impl Node {
             readiness,
             cluster,
             security,
+            tls,
+            reload: Notify::new(),
             drain_requested: CancellationToken::new(),
             config,
         });
         background.spawn(tick(Arc::clone(&shared), end.clone()));
+        let reload_ms = shared.config.client.tls.reload_interval_ms;
+        if let Some(tls) = shared.tls.clone().filter(|_| reload_ms > 0) {
+            background.spawn(tls.keep_fresh(Duration::from_millis(reload_ms), end.clone()));
+        }
         if let Some(watch) = shared.security.watch_keys() {
+            background.spawn(end.clone().run_until_cancelled_owned(watch));
+        }
+        if shared.config.clustered() {
+            let watch = secret_file::watch(Arc::clone(&shared));
             background.spawn(end.clone().run_until_cancelled_owned(watch));
         }
         let node = Self {
@@ -204,17 +230,21 @@ impl Node {
         let client = &self.shared.config.client;
         let server = HttpServer {
             listener,
-            router: admin::router(Arc::clone(&self.shared)),
-            limits: Limits {
-                max_connections: ADMIN_CONNECTIONS_MAX,
-                header_timeout: Duration::from_millis(client.header_timeout_ms),
-                write_timeout: Duration::from_millis(client.write_timeout_ms),
-                max_header_bytes: client.max_header_bytes,
-            },
-            tracker: self.background.clone(),
             stop: self.end.clone(),
-            close: self.end.clone(),
-            metrics: None,
+            shared: Arc::new(http_server::Shared {
+                router: admin::router(Arc::clone(&self.shared)),
+                limits: Limits {
+                    max_connections: ADMIN_CONNECTIONS_MAX,
+                    header_timeout: Duration::from_millis(client.header_timeout_ms),
+                    write_timeout: Duration::from_millis(client.write_timeout_ms),
+                    max_header_bytes: client.max_header_bytes,
+                    http2: None,
+                },
+                tls: None,
+                tracker: self.background.clone(),
+                close: self.end.clone(),
+                metrics: None,
+            }),
         };
         self.background.spawn(server.run());
     }
@@ -232,17 +262,21 @@ impl Node {
         ));
         let server = HttpServer {
             listener,
-            router: client::router(endpoint, client.demo),
-            limits: Limits {
-                max_connections: client.max_connections,
-                header_timeout: Duration::from_millis(client.header_timeout_ms),
-                write_timeout: Duration::from_millis(client.write_timeout_ms),
-                max_header_bytes: client.max_header_bytes,
-            },
-            tracker: self.clients.clone(),
             stop: self.stop_accepting.clone(),
-            close: self.close_clients.clone(),
-            metrics: Some(Arc::clone(&shared.metrics)),
+            shared: Arc::new(http_server::Shared {
+                router: client::router(endpoint, client.demo),
+                limits: Limits {
+                    max_connections: client.max_connections,
+                    header_timeout: Duration::from_millis(client.header_timeout_ms),
+                    write_timeout: Duration::from_millis(client.write_timeout_ms),
+                    max_header_bytes: client.max_header_bytes,
+                    http2: Some(http2_limits(&client.http2)),
+                },
+                tls: shared.tls.clone(),
+                tracker: self.clients.clone(),
+                close: self.close_clients.clone(),
+                metrics: Some(Arc::clone(&shared.metrics)),
+            }),
         };
         self.clients.spawn(server.run());
     }
@@ -290,6 +324,16 @@ impl Node {
     #[must_use]
     pub fn readiness(&self) -> &Arc<Readiness> {
         &self.shared.readiness
+    }
+
+    /// Reads the files again that may have changed, as on SIGHUP: the secrets of the mesh, the TLS certificate and key. What
+    /// cannot be used is logged and counted, and the node goes on with what it has.
+    pub async fn reload(&self) {
+        self.shared.reload.notify_one();
+        if let Some(tls) = self.shared.tls.clone() {
+            // A panic in there is in the log already.
+            let _ = tokio::task::spawn_blocking(move || tls.reload()).await;
+        }
     }
 
     /// Completes when an operator asks the process to end. Cancel-safe.
@@ -374,14 +418,45 @@ fn local_address(
     })
 }
 
+/// The certificate of the client listener, when there is one.
+fn load_tls(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Tls>>, StartError> {
+    let tls = &config.client.tls;
+    let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else {
+        return Ok(None);
+    };
+    let files = TlsFiles {
+        certificate: certificate.clone(),
+        key: key.clone(),
+    };
+    let handshake_timeout = Duration::from_millis(tls.handshake_timeout_ms);
+    Tls::load(files, handshake_timeout, Arc::clone(metrics))
+        .map(|tls| Some(Arc::new(tls)))
+        .map_err(|problem| StartError::Tls(problem.to_string()))
+}
+
+fn http2_limits(config: &config::Http2Config) -> Http2Limits {
+    let interval = config.keep_alive_interval_ms;
+    Http2Limits {
+        max_concurrent_streams: config.max_concurrent_streams,
+        stream_window_bytes: config.stream_window_bytes,
+        connection_window_bytes: config.connection_window_bytes,
+        keep_alive_interval: (interval > 0).then(|| Duration::from_millis(interval)),
+        keep_alive_timeout: Duration::from_millis(config.keep_alive_timeout_ms),
+    }
+}
+
 /// How others reach the client endpoint.
 fn client_url(config: &Config, address: SocketAddr, name: &str) -> String {
     config.client.url.clone().unwrap_or_else(|| {
         let path = &config.client.path;
+        let scheme = match config.client.tls.certificate {
+            Some(_) => "https",
+            None => "http",
+        };
         if address.ip().is_unspecified() {
-            format!("http://{name}:{}{path}", address.port())
+            format!("{scheme}://{name}:{}{path}", address.port())
         } else {
-            format!("http://{address}{path}")
+            format!("{scheme}://{address}{path}")
         }
     })
 }
@@ -409,7 +484,7 @@ fn start_services(
     if config.presence.nodes {
         let service = NodesService::start(
             name.to_owned(),
-            seconds_since_1970(),
+            since_1970().as_secs(),
             ChannelName::parse(services::NODES_CHANNEL)?,
             Arc::clone(&cluster.nodes),
             Arc::clone(&cluster.directory),
@@ -428,10 +503,10 @@ fn start_services(
     Ok(())
 }
 
-fn seconds_since_1970() -> u64 {
+fn since_1970() -> Duration {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+        .unwrap_or_default()
 }
 
 /// Drives the engine's timers, and notices when the process had been suspended.
@@ -450,8 +525,12 @@ async fn tick(shared: Arc<Shared>, end: CancellationToken) {
         if gap > detection {
             on_suspended(gap);
         }
-        shared.engine.tick(shared.clock.now());
-        shared.security.tick(&shared.engine, shared.clock.now());
+        let now = shared.clock.now();
+        shared
+            .engine
+            .set_wall_clock(since_1970().as_millis() as u64, now);
+        shared.engine.tick(now);
+        shared.security.tick(&shared.engine, now);
         shared.cluster.judge(&shared.readiness);
     }
 }

@@ -2,8 +2,9 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, HOST, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, HOST, ORIGIN, REFERER, VARY,
 };
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 
 /// Judges the origin of requests.
@@ -31,7 +32,34 @@ impl Origins {
         }
     }
 
-    pub(crate) fn judge(&self, headers: &HeaderMap) -> Verdict {
+    /// Judges a request by a script tag, with which browsers send no `Origin`: by the page it names as `Referer`. Without that it passes
+    /// only if the browser does not say that it comes from elsewhere, or no browser is behind it.
+    pub(crate) fn judge_script(
+        &self,
+        headers: &HeaderMap,
+        authority: Option<&Authority>,
+    ) -> Verdict {
+        if headers.contains_key(ORIGIN) {
+            return self.judge(headers, authority);
+        }
+        if let Some(page) = headers.get(REFERER) {
+            let origin = page.to_str().ok().and_then(|page| {
+                let (scheme, rest) = page.split_once("://")?;
+                let authority = rest.split(['/', '?', '#']).next()?;
+                HeaderValue::from_str(&format!("{scheme}://{authority}")).ok()
+            });
+            return origin.map_or(Verdict::Refused, |origin| {
+                self.judge_one(&origin, headers, authority)
+            });
+        }
+        match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+            None | Some(b"same-origin" | b"none") => Verdict::Absent,
+            Some(_) => Verdict::Refused,
+        }
+    }
+
+    /// `authority` is that of the request's target: over HTTP/2 it stands there instead of in a `Host` header.
+    pub(crate) fn judge(&self, headers: &HeaderMap, authority: Option<&Authority>) -> Verdict {
         let mut origins = headers.get_all(ORIGIN).iter();
         let Some(origin) = origins.next() else {
             return Verdict::Absent;
@@ -39,11 +67,22 @@ impl Origins {
         if origins.next().is_some() {
             return Verdict::Refused;
         }
+        self.judge_one(origin, headers, authority)
+    }
+
+    fn judge_one(
+        &self,
+        origin: &HeaderValue,
+        headers: &HeaderMap,
+        authority: Option<&Authority>,
+    ) -> Verdict {
         let Ok(text) = origin.to_str() else {
             return Verdict::Refused;
         };
         let allowed = if self.allowed.is_empty() {
-            let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+            let host = authority
+                .map(Authority::as_str)
+                .or_else(|| headers.get(HOST)?.to_str().ok());
             host.is_some_and(|host| same_host(text, host))
         } else {
             self.allowed.iter().any(|known| known == text)
@@ -121,7 +160,7 @@ mod tests {
                 .map(|&text| text.to_owned())
                 .collect::<Vec<_>>(),
         )
-        .judge(&headers)
+        .judge(&headers, None)
     }
 
     fn allowed(allowed: &[&str], origin: &str, host: &str) -> bool {

@@ -386,7 +386,7 @@ async fn garbage_instead_of_http() {
     let inputs: Vec<Vec<u8>> = vec![
         b"\x00\x01\x02\x03\xff\xfe\r\n\r\n".to_vec(),
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03hello\r\n\r\n".to_vec(),
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        b"PRI * HTTP/2.0\r\n\r\nnot HTTP/2".to_vec(),
         b"POST /cometd\r\n\r\n".to_vec(),
         b"POST /cometd HTTP/1.1\r\nContent-Length: many\r\n\r\n".to_vec(),
         b"POST /cometd HTTP/1.1\r\nContent-Length: -1\r\n\r\n".to_vec(),

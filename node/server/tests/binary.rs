@@ -195,3 +195,35 @@ fn sigterm_drains_and_ends_with_0() {
         );
     }
 }
+
+#[test]
+fn sighup_reads_the_secrets_again_and_ends_nothing() {
+    let secret = written("old-old-old-old-old-old-old-old-\n");
+    let config = format!(
+        "{LOOPBACK}[mesh]\nlisten = \"127.0.0.1:0\"\nsecret_file = {:?}\njoin_wait_ms = 0\n",
+        path(&secret)
+    );
+    let mut process = Process::start(&config, &[]);
+    std::fs::write(
+        secret.path(),
+        "new-new-new-new-new-new-new-new-\nold-old-old-old-old-old-old-old-\n",
+    )
+    .expect("writes");
+    process.signal("-HUP");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let mut admin = TcpStream::connect(process.field("admin")).expect("connects");
+        admin
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .expect("writes");
+        let mut metrics = String::new();
+        admin.read_to_string(&mut metrics).expect("reads");
+        if metrics.contains("halley_mesh_secrets 2\n") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{metrics}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    process.signal("-TERM");
+    assert_eq!(process.ended(), 0);
+}

@@ -33,27 +33,38 @@ impl Tally {
 impl Engine {
     /// Publishes on a broadcast channel to this node's sessions and to taps, as if a client had, but without asking the policy. Returns
     /// the number of sessions reached. A channel that is not a broadcast channel reaches nobody.
-    pub fn publish(&self, publication: &Arc<Publication>, _now: Millis) -> usize {
-        self.fan_out(publication, None, true)
+    pub fn publish(&self, publication: &Arc<Publication>, now: Millis) -> usize {
+        self.fan_out(&self.stamped(publication, false, now), None, true, now)
     }
 
     /// Publishes what a sibling sent: to this node's sessions only, never to taps, so that it travels one hop.
-    pub fn publish_from_sibling(&self, publication: &Arc<Publication>, _now: Millis) -> usize {
-        self.fan_out(publication, None, false)
+    pub fn publish_from_sibling(&self, publication: &Arc<Publication>, now: Millis) -> usize {
+        self.fan_out(&self.stamped(publication, true, now), None, false, now)
     }
 
     /// Delivers to one session, on any channel. False when there is no such session or its queue overflowed.
-    pub fn deliver(&self, id: &SessionId, publication: &Arc<Publication>, _now: Millis) -> bool {
+    pub fn deliver(&self, id: &SessionId, publication: &Arc<Publication>, now: Millis) -> bool {
         let Some(session) = self.session(id) else {
             return false;
         };
-        self.deliver_to(&session, publication)
+        self.deliver_at(&session, publication, now)
     }
 
     /// Delivers to this session. False when it has ended or its queue overflowed.
     pub fn deliver_to(&self, session: &Arc<Session>, publication: &Arc<Publication>) -> bool {
+        self.deliver_at(session, publication, self.latest())
+    }
+
+    fn deliver_at(
+        &self,
+        session: &Arc<Session>,
+        publication: &Arc<Publication>,
+        now: Millis,
+    ) -> bool {
         let mut tally = Tally::default();
-        self.hand_over(session, publication, &mut tally);
+        let publication = self.stamped(publication, false, now);
+        let lazy = self.lazy_until(&publication, now);
+        self.hand_over(session, &publication, lazy, &mut tally);
         self.settle(tally) == 1
     }
 
@@ -62,6 +73,7 @@ impl Engine {
         publication: &Arc<Publication>,
         publisher: Option<&Arc<Session>>,
         taps: bool,
+        now: Millis,
     ) -> usize {
         let channel = publication.channel();
         if channel.kind() != ChannelKind::Broadcast {
@@ -70,12 +82,13 @@ impl Engine {
         let skipped = publisher
             .filter(|_| !self.config.broadcast_to_publisher)
             .map(|session| session.key());
+        let lazy = self.lazy_until(publication, now);
         let mut tally = Tally::default();
         self.tree
             .for_each_receiver(channel, |subscriber| match &subscriber.receiver {
                 Receiver::Session(session) => {
                     if skipped != Some(subscriber.key) {
-                        self.hand_over(session, publication, &mut tally);
+                        self.hand_over(session, publication, lazy, &mut tally);
                     }
                 }
                 Receiver::Tap(tap) => {
@@ -87,9 +100,15 @@ impl Engine {
         self.settle(tally)
     }
 
-    fn hand_over(&self, session: &Arc<Session>, publication: &Arc<Publication>, tally: &mut Tally) {
+    fn hand_over(
+        &self,
+        session: &Arc<Session>,
+        publication: &Arc<Publication>,
+        lazy: Option<Millis>,
+        tally: &mut Tally,
+    ) {
         if !self.sees_deliveries.load(Ordering::Relaxed) {
-            let outcome = session.enqueue(publication, self.queue_limits());
+            let outcome = self.enqueue(session, publication, lazy);
             tally.add(outcome, session, publication.len());
             return;
         }
@@ -108,8 +127,20 @@ impl Engine {
             }
         }
         let publication = replaced.as_ref().unwrap_or(publication);
-        let outcome = session.enqueue(publication, self.queue_limits());
+        let outcome = self.enqueue(session, publication, lazy);
         tally.add(outcome, session, publication.len());
+    }
+
+    fn enqueue(
+        &self,
+        session: &Arc<Session>,
+        publication: &Arc<Publication>,
+        lazy: Option<Millis>,
+    ) -> Enqueued {
+        match lazy.filter(|_| !session.is_local()) {
+            None => session.enqueue(publication, self.queue_limits()),
+            Some(until) => self.enqueue_lazy(session, publication, until),
+        }
     }
 
     fn settle(&self, tally: Tally) -> usize {

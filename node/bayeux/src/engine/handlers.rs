@@ -7,8 +7,9 @@ use crate::reply::Reply;
 use crate::session::{BrowserSlots, ClientAdvice, ConnectOutcome, ConnectRequest, Session};
 use crate::tree::Subscriber;
 use crate::{
-    Advice, ChannelKind, ChannelName, DENIED_BY_SECURITY_POLICY, Flow, HandshakeVerdict,
-    LIMIT_REACHED, Publication, Reconnect, ServiceReply, Verdict,
+    Activity, Advice, ChannelKind, ChannelName, DENIED_BY_SECURITY_POLICY, EndReason, Flow,
+    HandshakeVerdict, LIMIT_REACHED, Millis, Operation, Publication, Reconnect, ServiceReply,
+    Verdict,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -41,6 +42,9 @@ impl BrowserSlots for Slots<'_> {
     }
 }
 
+/// How long a client is advised to wait when the node has all the sessions it may have.
+const LIMIT_INTERVAL_MS: u64 = 10_000;
+
 impl Engine {
     pub(super) async fn handshake(
         self: &Arc<Self>,
@@ -48,6 +52,14 @@ impl Engine {
         message: &Message<'_>,
         reply: &mut Reply<'_>,
     ) -> Outcome {
+        if self.session_count() >= self.config.max_sessions {
+            reply.refuse(refusal::SESSION_LIMIT_REACHED);
+            reply.advice = Some(Advice {
+                interval_ms: Some(LIMIT_INTERVAL_MS),
+                ..Advice::HANDSHAKE
+            });
+            return Outcome::Replied;
+        }
         let (user, attachment) = match self.policy.can_handshake(message).resolve().await {
             HandshakeVerdict::Grant { user, attachment } => (user, attachment),
             HandshakeVerdict::Deny { reason, advice } => {
@@ -64,11 +76,68 @@ impl Engine {
             }
             Origin::WebSocket { .. } | Origin::Local => (None, None),
         };
-        let session = self.add_session(context.origin.transport(), user, attachment, browser, None);
+        let acknowledges = self.config.ack && message.ext_field("ack") == Some("true");
+        let transport = context.origin.transport();
+        let session = self.add_session(transport, user, attachment, browser, None, acknowledges);
         reply.succeed();
+        if acknowledges {
+            reply.set_ext_raw("ack", "true");
+        }
+        if self.config.allow_message_delivery_during_handshake {
+            self.announce_greeting(context, &session, reply);
+        }
         reply.session_id = Some(*session.id());
-        reply.advice = Some(session.state.lock().full_advice(&self.config));
+        {
+            let mut state = session.state.lock();
+            state.active_at = context.now;
+            state.begin_processing(&self.config, context.now);
+            self.arm(&session, &mut state);
+            reply.advice = Some(state.full_advice(&self.config));
+        }
         Outcome::Handshaken(session, cookie)
+    }
+
+    /// What was queued while the session was made goes with or after the handshake reply (reference 5.5).
+    fn announce_greeting(
+        &self,
+        context: Context<'_>,
+        session: &Arc<Session>,
+        reply: &mut Reply<'_>,
+    ) {
+        let mut state = session.state.lock();
+        reply.x_messages = state.queue.len();
+        let bytes_max = match context.origin {
+            Origin::WebSocket { .. } => self.config.max_frame_bytes,
+            Origin::Http { .. } | Origin::Local => usize::MAX,
+        };
+        if let Some(batch) = state.offer(reply, bytes_max) {
+            reply.x_messages = batch;
+            reply.set_ext_raw("ack", format!("{{\"enabled\":true,\"batch\":{batch}}}"));
+        }
+        if let Origin::WebSocket { connection } = context.origin
+            && reply.x_messages > 0
+        {
+            state.bind(connection, &self.config, context.now);
+        }
+    }
+
+    /// Ends the session of a client that has been inactive for too long (reference 8.2). False if it has not been.
+    fn end_inactive(&self, session: &Arc<Session>, slots: &Slots<'_>, now: Millis) -> bool {
+        if self.config.activity == Activity::Off {
+            return false;
+        }
+        let displaced = {
+            let mut state = session.state.lock();
+            let idle_ms = now.since(state.active_at);
+            if !state.is_live() || idle_ms <= self.config.max_inactivity_ms {
+                return false;
+            }
+            state.displace_hold(slots)
+        };
+        if let Some(waker) = displaced {
+            waker.wake();
+        }
+        self.end(session, EndReason::Server, now)
     }
 
     pub(super) fn connect(
@@ -83,6 +152,19 @@ impl Engine {
             Origin::Http { http2, alone, .. } => (0, http2, alone),
             Origin::Local => (0, false, false),
         };
+        let slots = Slots {
+            engine: self,
+            session,
+            http2,
+        };
+        if self.end_inactive(session, &slots, context.now) {
+            reply.refuse(refusal::SESSION_UNKNOWN);
+            reply.advice = Some(Advice {
+                interval_ms: Some(0),
+                ..Advice::NONE
+            });
+            return Outcome::Inactive;
+        }
         let advice = raw.advice.filter(|advice| advice.starts_with('{'));
         let request = ConnectRequest {
             transport: context.origin.transport(),
@@ -93,16 +175,16 @@ impl Engine {
             id: reply.id,
             ext: &mut reply.ext,
         };
-        let slots = Slots {
-            engine: self,
-            session,
-            http2,
-        };
-        let (outcome, displaced) = {
+        let ack = raw.ext.and_then(|ext| crate::message::member(ext, "ack"));
+        let (outcome, displaced, generation) = {
             let mut state = session.state.lock();
-            let result = state.connect(request, &slots, &self.config, context.now);
+            if state.is_live() {
+                let confirmed = state.acknowledge(ack);
+                self.counters.queue_bytes.add(-(confirmed as i64));
+            }
+            let (outcome, displaced) = state.connect(request, &slots, &self.config, context.now);
             self.arm(session, &mut state);
-            result
+            (outcome, displaced, state.generation)
         };
         displaced.wake();
         match outcome {
@@ -124,7 +206,7 @@ impl Engine {
                 return Outcome::Replied;
             }
         }
-        Outcome::Connected
+        Outcome::Connected { generation }
     }
 
     /// Elements in order, up to the first refusal; those before it stay subscribed (reference 5.7).
@@ -163,18 +245,16 @@ impl Engine {
             return Err(denied(what, DENIED_BY_SECURITY_POLICY));
         }
         if !meta
-            && !self.tree.contains(channel)
+            && !self.channel_exists(channel)
             && let Verdict::Deny(reason) = self
-                .policy
-                .can_create(session, channel, message)
+                .authorise(Operation::Create, session, channel, message)
                 .resolve()
                 .await
         {
             return Err(denied(Denied::Create, &reason));
         }
         if let Verdict::Deny(reason) = self
-            .policy
-            .can_subscribe(session, channel, message)
+            .authorise(Operation::Subscribe, session, channel, message)
             .resolve()
             .await
         {
@@ -230,7 +310,9 @@ impl Engine {
                 ChannelKind::Meta if self.meta.find(channel.as_str()).is_some() => {
                     return reply.refuse(refusal::UNSUBSCRIBE_FAILED);
                 }
-                _ if !self.tree.contains(channel) => return reply.refuse(refusal::CHANNEL_MISSING),
+                _ if !self.channel_exists(channel) => {
+                    return reply.refuse(refusal::CHANNEL_MISSING);
+                }
                 _ => self.unsubscribe_session(session, channel),
             }
         }
@@ -264,16 +346,14 @@ impl Engine {
         }
         if !exists
             && let Verdict::Deny(reason) = self
-                .policy
-                .can_create(session, channel, message)
+                .authorise(Operation::Create, session, channel, message)
                 .resolve()
                 .await
         {
             return Err(denied(Denied::ChannelCreate, &reason));
         }
         match self
-            .policy
-            .can_publish(session, channel, message)
+            .authorise(Operation::Publish, session, channel, message)
             .resolve()
             .await
         {
@@ -292,7 +372,7 @@ impl Engine {
         reply: &mut Reply<'_>,
     ) {
         let channel = message.channel();
-        let exists = self.tree.contains(channel);
+        let exists = self.channel_exists(channel);
         if let Err(error) = self.authorise_publish(session, message, exists).await {
             return reply.refuse(error);
         }
@@ -302,6 +382,11 @@ impl Engine {
             let _ = self.tree.create(channel, creator);
         }
         let publication = Publication::relay(channel.clone(), message.raw);
+        let publication = if self.config.timestamp {
+            self.stamped(&publication, false, context.now).into_owned()
+        } else {
+            publication
+        };
         let stopped = self
             .extensions
             .load()
@@ -312,7 +397,7 @@ impl Engine {
             return reply.refuse(refusal::MESSAGE_DELETED);
         }
         reply.succeed();
-        self.fan_out(&publication, Some(session), true);
+        self.fan_out(&publication, Some(session), true, context.now);
     }
 
     pub(super) async fn call_service(
@@ -334,10 +419,8 @@ impl Engine {
             }
             found
         };
-        if let Err(error) = self
-            .authorise_publish(session, message, service.is_some())
-            .await
-        {
+        let exists = service.is_some() || self.channel_exists(message.channel());
+        if let Err(error) = self.authorise_publish(session, message, exists).await {
             return reply.refuse(error);
         }
         reply.succeed();

@@ -20,6 +20,8 @@ pub struct HttpRequest<'a> {
     pub browser: Option<&'a str>,
     /// Whether the request came over HTTP/2, which has its own limit of held connects.
     pub http2: bool,
+    /// Whether the request came by a script tag (`callback-polling`, reference section 2): then events leave with connect replies only.
+    pub callback: bool,
 }
 
 /// What becomes of a request.
@@ -112,7 +114,7 @@ impl Drop for Batch<'_> {
             let mut state = self.session.state.lock();
             state.batch -= 1;
             self.engine.abandon(&mut state);
-            if state.batch == 0 && !state.queue.is_empty() {
+            if state.batch == 0 && state.urgent {
                 state.wake_writer()
             } else {
                 None
@@ -143,6 +145,7 @@ impl Engine {
             origin: Origin::Http {
                 browser: request.browser,
                 http2: request.http2,
+                callback: request.callback,
                 alone,
             },
             session: session.as_ref(),
@@ -154,6 +157,9 @@ impl Engine {
         let batch = batched.map(|session| Batch::start(self, session));
         let mut replies = Vec::new();
         let (mut set_browser, mut connected) = (None, false);
+        // What goes with the reply to a connect, where its client acknowledges.
+        let mut offered = None;
+        let mut greeting = 0;
         // From the moment a connect is answered: whatever happens to this request, its session expires some time.
         let mut ticket = WriteTicket {
             engine: self.clone(),
@@ -172,23 +178,29 @@ impl Engine {
                         )));
                     }
                 }
-                Outcome::Connected => {
+                Outcome::Connected { generation } => {
                     connected = true;
                     ticket.session.clone_from(&session);
+                    offered = session
+                        .as_ref()
+                        .and_then(|session| self.offer(session, generation, &mut reply, now));
                 }
+                Outcome::Inactive => offered = session.as_ref().map(|s| self.farewell(s, now)),
                 Outcome::Handshaken(session, cookie) => {
                     set_browser = cookie;
                     ticket.session = Some(session);
+                    greeting = reply.x_messages;
                 }
                 Outcome::Replied | Outcome::Disconnected => {}
             }
             let replied_for = ticket.session.as_ref().or(session.as_ref());
             self.encode_reply(replied_for, &mut reply, now, &mut replies);
         }
-        let events = session
-            .as_ref()
-            .map(|session| self.drain(session, connected))
-            .unwrap_or_default();
+        let drained = || Some(self.drain(session.as_ref()?, connected, request.callback, now));
+        let events = offered.or_else(drained).unwrap_or_default();
+        if let Some(session) = ticket.session.as_ref().filter(|_| greeting > 0) {
+            self.greet(session, greeting, &mut replies);
+        }
         drop(batch);
         Ok(HttpOutcome::Reply(HttpReply {
             body: join(events.iter(), replies),
@@ -210,12 +222,67 @@ impl Engine {
             .then_some(session)
     }
 
-    /// Takes what waits for a session whose request is answered now (reference 1.6).
-    fn drain(&self, session: &Session, connected: bool) -> VecDeque<Arc<Publication>> {
+    /// What goes with a reply to a connect; `None` unless its client acknowledges. A reply that a newer connect has overtaken takes
+    /// nothing along and carries no number.
+    fn offer(
+        &self,
+        session: &Session,
+        generation: u32,
+        reply: &mut Reply<'_>,
+        now: Millis,
+    ) -> Option<VecDeque<Arc<Publication>>> {
         let mut state = session.state.lock();
-        if state.deliver_only && !connected && state.is_live() {
+        state.acks.as_ref()?;
+        if state.generation != generation {
+            return Some(VecDeque::new());
+        }
+        let events = state.events_of(reply);
+        self.note_sent(&mut state, events.len(), now);
+        Some(events)
+    }
+
+    /// Appends the messages that the handshake reply has announced.
+    pub(super) fn greet(&self, session: &Session, messages: usize, replies: &mut Vec<u8>) {
+        let mut state = session.state.lock();
+        let before = state.queue_bytes;
+        let events = state.first_events(messages);
+        let taken = before - state.queue_bytes;
+        drop(state);
+        self.counters.queue_bytes.add(-(taken as i64));
+        for event in &events {
+            // An extension may have dropped the reply.
+            replies.push(if replies.is_empty() { b'[' } else { b',' });
+            replies.extend_from_slice(event.object_bytes());
+        }
+    }
+
+    /// What waits for a session that its own connect has ended, with the disconnect message.
+    fn farewell(&self, session: &Session, now: Millis) -> VecDeque<Arc<Publication>> {
+        let mut events = self.take_queue(&mut session.state.lock());
+        // Without a request that was in process at the same time nothing has been kept.
+        if events.is_empty() {
+            events.push_back(
+                self.stamped(&self.server_disconnect, false, now)
+                    .into_owned(),
+            );
+        }
+        events
+    }
+
+    /// Takes what waits for a session whose request is answered now (reference 1.6).
+    fn drain(
+        &self,
+        session: &Session,
+        connected: bool,
+        callback: bool,
+        now: Millis,
+    ) -> VecDeque<Arc<Publication>> {
+        let mut state = session.state.lock();
+        if (state.deliver_only || callback) && !connected && state.is_live() {
             return VecDeque::new();
         }
+        let events = state.queue.len();
+        self.note_sent(&mut state, events, now);
         self.take_queue(&mut state)
     }
 }
@@ -285,12 +352,13 @@ impl HeldConnect {
             self.slots().give_back();
         }
         let mut reply = held_reply(&hold);
-        let answered = state.finish_hold(&hold, &mut reply, &self.engine.config);
-        let events = self.engine.take_queue(&mut state);
+        state.finish_hold(&hold, &mut reply, &self.engine.config);
+        let before = state.queue_bytes;
+        let events = state.events_of(&mut reply);
+        self.engine.note_sent(&mut state, events.len(), now);
+        let taken = before - state.queue_bytes;
         drop(state);
-        if !answered {
-            return Poll::Ready(displaced);
-        }
+        self.engine.counters.queue_bytes.add(-(taken as i64));
         let mut replies = Vec::new();
         self.engine
             .encode_reply(Some(&self.session), &mut reply, now, &mut replies);

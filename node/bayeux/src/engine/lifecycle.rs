@@ -1,7 +1,7 @@
 use super::Engine;
 use crate::session::{Binding, HoldPlace, LocalReceiver, NEVER, Session, State, Transport};
 use crate::wheel::Entry;
-use crate::{Attachment, EndReason, Millis, Publication, SessionId, UserId};
+use crate::{Activity, Attachment, EndReason, Millis, Publication, SessionId, UserId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,8 +21,11 @@ impl Engine {
         attachment: Option<Attachment>,
         browser: Option<Box<str>>,
         local: Option<Arc<dyn LocalReceiver>>,
+        acknowledges: bool,
     ) -> Arc<Session> {
-        let state = State::new(transport, self.config.meta_connect_deliver_only);
+        let deliver_only = acknowledges || self.config.meta_connect_deliver_only;
+        let mut state = State::new(transport, deliver_only);
+        state.acks = acknowledges.then(Box::default);
         let session = Session::new(
             SessionId::random(),
             self.draw_key(),
@@ -75,6 +78,13 @@ impl Engine {
         state.take_queue()
     }
 
+    /// Events leave for the client, which counts as activity where that is configured (reference 8.2).
+    pub(super) fn note_sent(&self, state: &mut State, events: usize, now: Millis) {
+        if events > 0 && self.config.activity == Activity::ClientServer {
+            state.active_at = now;
+        }
+    }
+
     /// Ends a session unless it has ended already. Its connections are told after listeners and channels.
     pub(super) fn end(&self, session: &Arc<Session>, reason: EndReason, now: Millis) -> bool {
         let wakers = {
@@ -84,8 +94,9 @@ impl Engine {
             }
             let before = state.queue_bytes as i64;
             if reason == EndReason::Server {
-                state.queue.push_back(self.server_disconnect.clone());
-                state.queue_bytes += self.server_disconnect.len();
+                let farewell = self.stamped(&self.server_disconnect, false, now);
+                state.queue_bytes += farewell.len();
+                state.queue.push_back(farewell.into_owned());
             }
             let wakers = state.end(reason);
             self.counters
@@ -136,6 +147,13 @@ impl Engine {
         for entry in self.wheel.advance(now) {
             self.fire(entry, now);
         }
+        let full = self.counters.queue_bytes.sum() > self.config.max_total_queue_bytes;
+        if full && !self.queues_full.swap(full, Ordering::Relaxed) {
+            tracing::warn!(
+                "more waits for all sessions together than may: those that do not keep up are ended"
+            );
+        }
+        self.queues_full.store(full, Ordering::Relaxed);
         let overflowed = std::mem::take(&mut *self.overflowed.lock());
         for session in overflowed {
             self.bury(&session, EndReason::QueueOverflow, now);
@@ -158,8 +176,9 @@ impl Engine {
                 return;
             }
             state.armed = 0;
-            let waker = self.release_due(&mut state, now);
-            let expired = state.is_live() && state.expire_at <= now;
+            let lazy = state.end_laziness(now);
+            let waker = self.release_due(&mut state, now).or(lazy);
+            let expired = state.is_live() && state.end_at() <= now;
             if !expired {
                 let deadline = state.deadline();
                 self.wheel.arm(&session, &mut state.armed, deadline);

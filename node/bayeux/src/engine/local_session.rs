@@ -2,7 +2,7 @@ use super::Engine;
 use super::pipeline::{Context, Origin};
 use crate::reply::Reply;
 use crate::session::{LocalReceiver, Session, Transport};
-use crate::{ChannelName, EndReason, Json, Millis, UserId, json};
+use crate::{BinaryData, ChannelName, EndReason, Json, Millis, UserId, json};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -37,7 +37,7 @@ impl Engine {
     ) -> LocalSession {
         LocalSession {
             engine: self.clone(),
-            session: self.add_session(Transport::Local, user, None, None, Some(receiver)),
+            session: self.add_session(Transport::Local, user, None, None, Some(receiver), false),
         }
     }
 }
@@ -62,6 +62,24 @@ impl LocalSession {
         let mut text = self.message(channel.as_str());
         text.extend_from_slice(b",\"data\":");
         text.extend_from_slice(data.as_str().as_bytes());
+        self.send(text, now).await
+    }
+
+    /// Publishes bytes, for clients with the binary extension.
+    ///
+    /// # Errors
+    /// As [`LocalSession::publish`], and when `meta` is not JSON.
+    pub async fn publish_binary(
+        &self,
+        channel: &ChannelName,
+        binary: &BinaryData,
+        now: Millis,
+    ) -> Result<(), Refused> {
+        let mut text = self.message(channel.as_str());
+        text.extend_from_slice(b",\"ext\":{\"binary\":{}},\"data\":");
+        if binary.write(&mut text).is_none() {
+            return Err(Refused("400::message_invalid".to_owned()));
+        }
         self.send(text, now).await
     }
 

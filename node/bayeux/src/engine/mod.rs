@@ -1,8 +1,10 @@
 //! The engine: joins sessions, channels, hooks and time. Each file holds one step of a message's way.
 
+mod authorizers;
 mod fan_out;
 mod handlers;
 mod http;
+mod lazy;
 mod lifecycle;
 mod local_session;
 mod pipeline;
@@ -18,14 +20,17 @@ use crate::stats::Counters;
 use crate::tree::{ChannelTree, Limits, Receiver, Subscriber};
 use crate::wheel::Wheel;
 use crate::{
-    ChannelName, EngineConfig, EngineStats, Extension, Publication, SecurityPolicy, Service,
-    SessionId, SessionListener, SubscriptionListener, Tap, TapId,
+    ChannelName, EngineConfig, EngineStats, Extension, Millis, Publication, SecurityPolicy,
+    Service, SessionId, SessionListener, SubscriptionListener, Tap, TapId,
 };
 use ahash::RandomState;
 use arc_swap::ArcSwap;
+use authorizers::Authorizers;
+use lazy::LazyChannels;
 use lifecycle::Sweeps;
 use parking_lot::Mutex;
 use pipeline::MetaChannels;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -45,8 +50,10 @@ pub struct Engine {
     counters: Counters,
     meta: MetaChannels,
     server_disconnect: Arc<Publication>,
-    /// Keys of sessions, taps and connections.
+    /// Keys of sessions, taps, connections and authorizers.
     next_key: AtomicU64,
+    /// Milliseconds from 1970 to instant zero.
+    epoch_unix_ms: AtomicU64,
     /// The instant of the last tick, for what is dropped without being told the time.
     latest: AtomicU64,
     session_listeners: Hooks<dyn SessionListener>,
@@ -54,6 +61,10 @@ pub struct Engine {
     extensions: Hooks<dyn Extension>,
     /// Whether any extension wants to see each delivery.
     sees_deliveries: AtomicBool,
+    /// Whether more waits for all sessions together than may; as of the last tick.
+    queues_full: AtomicBool,
+    authorizers: ArcSwap<Authorizers>,
+    lazy_channels: ArcSwap<LazyChannels>,
     services: ArcSwap<HashMap<ChannelName, Arc<dyn Service>, RandomState>>,
     taps: Mutex<HashMap<u64, TapEntry, RandomState>>,
     /// Sessions whose queue overflowed: ended already, taken out of the maps by the next tick, so that a publish never recurses.
@@ -83,6 +94,8 @@ impl Engine {
             channels_per_session: u32::try_from(config.max_channels_per_session)
                 .unwrap_or(u32::MAX),
         };
+        let lazy = config.lazy_channels.iter();
+        let lazy_channels: LazyChannels = lazy.map(|name| (name.clone(), None)).collect();
         Arc::new(Self {
             config,
             policy,
@@ -94,11 +107,15 @@ impl Engine {
             meta: MetaChannels::new(),
             server_disconnect: Publication::server_disconnect(),
             next_key: AtomicU64::new(1),
+            epoch_unix_ms: AtomicU64::new(0),
             latest: AtomicU64::new(0),
             session_listeners: ArcSwap::default(),
             subscription_listeners: ArcSwap::default(),
             extensions: ArcSwap::default(),
             sees_deliveries: AtomicBool::new(false),
+            queues_full: AtomicBool::new(false),
+            authorizers: ArcSwap::default(),
+            lazy_channels: ArcSwap::from_pointee(lazy_channels),
             services: ArcSwap::default(),
             taps: Mutex::default(),
             overflowed: Mutex::default(),
@@ -110,6 +127,33 @@ impl Engine {
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
         &self.config
+    }
+
+    /// Tells what time it is for people: milliseconds since 1970. To be called now and then, since that time may be set.
+    pub fn set_wall_clock(&self, unix_ms: u64, now: Millis) {
+        self.epoch_unix_ms
+            .store(unix_ms.saturating_sub(now.0), Ordering::Relaxed);
+    }
+
+    fn unix_ms(&self, now: Millis) -> u64 {
+        self.epoch_unix_ms
+            .load(Ordering::Relaxed)
+            .saturating_add(now.0)
+    }
+
+    /// The event as it leaves: with a timestamp if that is configured.
+    fn stamped<'a>(
+        &self,
+        publication: &'a Arc<Publication>,
+        keep: bool,
+        now: Millis,
+    ) -> Cow<'a, Arc<Publication>> {
+        if self.config.timestamp {
+            let text = crate::timestamp::text(self.unix_ms(now));
+            Cow::Owned(publication.stamped(&text, keep))
+        } else {
+            Cow::Borrowed(publication)
+        }
     }
 
     /// Adds a listener of sessions.
@@ -234,10 +278,12 @@ impl Engine {
         self.next_key.fetch_add(1, Ordering::Relaxed)
     }
 
-    const fn queue_limits(&self) -> QueueLimits {
+    fn queue_limits(&self) -> QueueLimits {
+        let full = self.queues_full.load(Ordering::Relaxed);
         QueueLimits {
             messages: self.config.max_queue,
-            bytes: self.config.max_queue_bytes,
+            // A single message passes any bound in bytes: who keeps up is served even now.
+            bytes: if full { 0 } else { self.config.max_queue_bytes },
         }
     }
 }

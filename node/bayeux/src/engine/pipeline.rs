@@ -7,7 +7,9 @@ use crate::message::Message;
 use crate::refusal::{self, FrameRefusal};
 use crate::reply::Reply;
 use crate::session::{Session, Transport};
-use crate::{Advice, ChannelKind, ChannelName, Flow, Millis, SessionId};
+use crate::{
+    Activity, Advice, ChannelKind, ChannelName, Flow, Millis, SessionId, timestamp, timesync,
+};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -54,6 +56,7 @@ pub(super) enum Origin<'a> {
     Http {
         browser: Option<&'a str>,
         http2: bool,
+        callback: bool,
         /// The only message of its request.
         alone: bool,
     },
@@ -64,6 +67,7 @@ impl Origin<'_> {
     pub(super) const fn transport(&self) -> Transport {
         match self {
             Self::WebSocket { .. } => Transport::WebSocket,
+            Self::Http { callback: true, .. } => Transport::CallbackPolling,
             Self::Http { .. } => Transport::LongPolling,
             Self::Local => Transport::Local,
         }
@@ -76,7 +80,9 @@ pub(super) enum Outcome {
     /// Nothing.
     Replied,
     /// A connect has been answered at once: the queue goes out with it.
-    Connected,
+    Connected { generation: u32 },
+    /// A connect has ended its session, for its client was inactive: the disconnect message goes out with the reply.
+    Inactive,
     /// There is no reply yet: the connect is held.
     Parked { generation: u32 },
     /// There is a new session, and a cookie to set for a new browser.
@@ -219,6 +225,9 @@ impl Engine {
             raw,
             channel: &valid.channel,
         };
+        if self.config.timesync && valid.channel.kind() == ChannelKind::Meta {
+            timesync::begin(raw.ext, reply, self.unix_ms(context.now));
+        }
         if self.stopped_by_extension(context, &message, reply) {
             return Outcome::Replied;
         }
@@ -286,10 +295,16 @@ impl Engine {
         if !state.is_live() {
             return None;
         }
+        if !session.is_local() {
+            state.begin_processing(&self.config, context.now);
+        }
         if let Origin::WebSocket { connection } = context.origin {
             state.bind(connection, &self.config, context.now);
         }
         if meta != Some(Meta::Connect) {
+            if self.config.activity != Activity::Off {
+                state.active_at = context.now;
+            }
             state.heard(&self.config, context.now);
             self.arm(session, &mut state);
         }
@@ -304,6 +319,9 @@ impl Engine {
         now: Millis,
         out: &mut Vec<u8>,
     ) -> bool {
+        if self.config.timesync && !reply.ext.is_empty() {
+            timesync::complete(reply, now.since(reply.received));
+        }
         let dropped = self
             .extensions
             .load()
@@ -315,6 +333,12 @@ impl Engine {
         }
         out.push(if out.is_empty() { b'[' } else { b',' });
         reply.encode(&self.config, out);
+        if self.config.timestamp {
+            out.pop();
+            out.extend_from_slice(b",\"timestamp\":\"");
+            out.extend_from_slice(timestamp::text(self.unix_ms(now)).as_bytes());
+            out.extend_from_slice(b"\"}");
+        }
         true
     }
 }

@@ -2,7 +2,7 @@ use super::Engine;
 use super::pipeline::{Context, Origin, Outcome};
 use crate::refusal::FrameError;
 use crate::reply::Reply;
-use crate::session::{Binding, Hold, HoldPlace, NEVER, Phase, Session, State};
+use crate::session::{Binding, Hold, HoldPlace, NEVER, Phase, Session, State, fits};
 use crate::{Millis, Publication};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -32,7 +32,11 @@ pub struct WebSocketPeer {
     /// Encoded replies, an array without its closing bracket.
     replies: Vec<u8>,
     /// Events of the queue that go before `replies`.
-    events_first: usize,
+    events_first: u32,
+    /// The connect whose reply `replies` hold.
+    generation: u32,
+    /// Events that the handshake reply has announced: they follow it, even where otherwise only connect replies deliver.
+    greeting: u32,
     /// `replies` hold a connect reply: where only those deliver, events may go now.
     connect_reply: bool,
     /// The last frame carried a handshake or connect reply, and the session's expiry waits for its end.
@@ -55,6 +59,8 @@ impl Engine {
             session: None,
             replies: Vec::new(),
             events_first: 0,
+            generation: 0,
+            greeting: 0,
             connect_reply: false,
             unconfirmed: false,
             finished: false,
@@ -85,6 +91,7 @@ impl Engine {
                 .and_then(|id| self.session(&id))
                 .filter(|s| !s.is_local());
         }
+        let mut handshaken = false;
         for raw in &messages {
             let mut reply = Reply::default();
             let session = peer.session.clone();
@@ -97,19 +104,35 @@ impl Engine {
             };
             match self.process(context, raw, &mut reply).await {
                 Outcome::Parked { .. } => continue,
-                Outcome::Replied => {}
-                Outcome::Connected => peer.connect_reply = true,
+                Outcome::Replied | Outcome::Inactive => {}
+                Outcome::Connected { generation } => peer.answer_connect(generation, &mut reply),
                 Outcome::Disconnected => peer.answer_hold(now),
                 Outcome::Handshaken(session, _) => {
                     peer.leave_session(now);
                     peer.session = Some(session);
                     peer.connect_reply = true;
+                    peer.generation = 0;
+                    handshaken = true;
                 }
             }
             self.encode_reply(peer.session.as_ref(), &mut reply, now, &mut peer.replies);
+            if let Some(session) = peer.session.as_ref().filter(|_| reply.x_messages > 0) {
+                if session.acknowledges() {
+                    // In one frame with the reply, which has given their number.
+                    self.greet(session, reply.x_messages, &mut peer.replies);
+                } else {
+                    peer.greeting = count(reply.x_messages);
+                }
+            }
         }
         if let Some(session) = &peer.session {
-            peer.events_first = session.queue_len();
+            let state = session.state.lock();
+            if handshaken {
+                peer.events_first = 0;
+            } else if state.acks.is_none() {
+                // With acknowledgements each connect reply has said what goes before it.
+                peer.events_first = count(state.queue.len());
+            }
         }
         Ok(())
     }
@@ -133,18 +156,38 @@ impl WebSocketPeer {
         let mut events = Events::new();
         if let Some(session) = &self.session {
             let mut state = session.state.lock();
-            if is_bound(&state, self.connection) {
+            let bound = is_bound(&state, self.connection);
+            if self.connect_reply
+                && state.acks.is_some()
+                && (state.generation != self.generation || (!bound && self.events_first > 0))
+            {
+                // Overtaken on another connection: it would claim messages that do not go with it. What else waits here is for a
+                // client that has moved on.
+                self.replies = Vec::new();
+                (self.connect_reply, self.events_first) = (false, 0);
+            }
+            if bound {
                 if let Phase::Ended(reason) = state.phase
                     && let Some((code, text)) = reason.close()
                 {
                     self.finished = true;
                     return Poll::Ready(Output::Close(code, text));
                 }
-                if !state.deliver_only || self.connect_reply || !state.is_live() {
+                let freely = (!state.deliver_only || !state.is_live())
+                    && (state.urgent || !self.replies.is_empty());
+                // What is acknowledged goes with its number or not at all, if an extension has dropped that reply.
+                let with_connect =
+                    self.connect_reply && (state.acks.is_none() || !self.replies.is_empty());
+                let allowed = if freely || with_connect {
+                    usize::MAX
+                } else {
+                    self.greeting as usize
+                };
+                if allowed > 0 {
                     let most = if self.replies.is_empty() {
-                        usize::MAX
+                        allowed
                     } else {
-                        self.events_first
+                        allowed.min(self.events_first as usize)
                     };
                     let bytes = take_events(
                         &mut state,
@@ -154,9 +197,11 @@ impl WebSocketPeer {
                     );
                     self.events_first = self
                         .events_first
-                        .saturating_sub(events.len())
-                        .min(state.queue.len());
+                        .saturating_sub(count(events.len()))
+                        .min(count(state.unsent()));
                     self.engine.counters.queue_bytes.add(-(bytes as i64));
+                    self.engine.note_sent(&mut state, events.len(), now);
+                    self.greeting = self.greeting.saturating_sub(count(events.len()));
                 } else {
                     self.events_first = 0;
                 }
@@ -247,16 +292,34 @@ impl WebSocketPeer {
         now: Millis,
     ) {
         let mut reply = held_reply(hold);
-        let answered = state.finish_hold(hold, &mut reply, &self.engine.config);
-        let waiting = state.queue.len();
+        state.finish_hold(hold, &mut reply, &self.engine.config);
+        let waiting = state
+            .offer(&mut reply, self.engine.config.max_frame_bytes)
+            .unwrap_or_else(|| state.queue.len());
         drop(state);
-        if answered
-            && self
-                .engine
-                .encode_reply(Some(session), &mut reply, now, &mut self.replies)
+        if self
+            .engine
+            .encode_reply(Some(session), &mut reply, now, &mut self.replies)
         {
-            self.events_first = waiting;
+            self.events_first = count(waiting);
+            self.generation = hold.generation;
             self.connect_reply = true;
+            self.greeting = 0;
+        }
+    }
+
+    /// A connect is answered at once.
+    fn answer_connect(&mut self, generation: u32, reply: &mut Reply<'_>) {
+        self.connect_reply = true;
+        self.generation = generation;
+        self.greeting = 0;
+        if let Some(session) = &self.session {
+            let mut state = session.state.lock();
+            if state.generation == generation
+                && let Some(waiting) = state.offer(reply, self.engine.config.max_frame_bytes)
+            {
+                self.events_first = count(waiting);
+            }
         }
     }
 
@@ -330,29 +393,41 @@ fn take_released(state: &mut State, connection: u64) -> Option<Box<Hold>> {
     })
 }
 
-/// Takes events from the queue within the budgets, at least one if there is any. Returns their bytes.
+/// Takes events from the queue within the budgets, at least one if there is any. Returns the bytes that leave the queue: none where the
+/// client has to acknowledge first.
 fn take_events(state: &mut State, most: usize, bytes_max: usize, events: &mut Events) -> usize {
     let mut bytes = 0;
+    if state.deliver_only
+        && let Some(acks) = state.acks.as_deref_mut()
+    {
+        for next in state.queue.iter().skip(acks.sent).take(most) {
+            if !fits(events.len(), bytes, next, bytes_max) {
+                break;
+            }
+            bytes += next.len();
+            events.push(next.clone());
+        }
+        acks.sent += events.len();
+        state.settle();
+        return 0;
+    }
     while events.len() < most
         && let Some(next) = state.queue.front()
+        && fits(events.len(), bytes, next, bytes_max)
     {
-        // With the commas between them and the brackets around.
-        if !events.is_empty() && bytes + events.len() + next.len() + 2 > bytes_max {
-            break;
-        }
         bytes += next.len();
         events.extend(state.queue.pop_front());
     }
     state.queue_bytes -= bytes;
-    if state.queue.is_empty() && state.queue.capacity() > IDLE_QUEUE_CAPACITY {
-        // An idle session gives back what a burst has cost.
-        state.queue.shrink_to(0);
-    }
+    state.settle();
+    state.give_back_slots();
     bytes
 }
 
-/// Queue slots that an idle session may keep.
-const IDLE_QUEUE_CAPACITY: usize = 16;
+/// A number of messages; a queue holds fewer than this can say.
+fn count(messages: usize) -> u32 {
+    u32::try_from(messages).unwrap_or(u32::MAX)
+}
 
 impl Drop for WebSocketPeer {
     fn drop(&mut self) {

@@ -21,7 +21,7 @@ pub(crate) struct RawMessage<'a> {
 
 impl<'a> RawMessage<'a> {
     /// The object without `clientId` and `id`, as pieces to be joined by commas.
-    pub(crate) fn relayed(&self) -> impl Iterator<Item = &'a str> + '_ {
+    pub(crate) fn relayed(&self) -> impl Iterator<Item = &'a str> + Clone + '_ {
         let object = self.object;
         self.kept
             .iter()

@@ -93,7 +93,7 @@ impl State {
             .client_timeout_ms
             .map_or_else(|| self.timeout_ms(config), u64::from);
         let advise = request.advice.is_some();
-        let pending = !self.queue.is_empty();
+        let pending = self.urgent;
         let may_hold = if websocket {
             !(self.deliver_only && pending)
         } else {
@@ -181,13 +181,13 @@ impl State {
         (requested || stale).then(|| self.full_advice(config))
     }
 
-    /// Fills the reply to a connect that was held (reference 5.4, 5.8). False when there is none because the node stops.
+    /// Fills the reply to a connect that was held (reference 5.4, 5.8).
     pub(crate) fn finish_hold(
         &mut self,
         hold: &Hold,
         reply: &mut Reply<'_>,
         config: &EngineConfig,
-    ) -> bool {
+    ) {
         reply.succeed();
         match self.phase {
             Phase::Handshaken | Phase::Connected => {
@@ -202,13 +202,14 @@ impl State {
             }
             Phase::Ended(EndReason::Expired) => {}
             Phase::Ended(
-                EndReason::CredentialExpired | EndReason::QueueOverflow | EndReason::NodeSuspended,
+                EndReason::CredentialExpired
+                | EndReason::QueueOverflow
+                | EndReason::NodeSuspended
+                | EndReason::Shutdown,
             ) => {
                 reply.refuse(refusal::SESSION_UNKNOWN);
                 reply.advice = Some(Advice::HANDSHAKE);
             }
-            Phase::Ended(EndReason::Shutdown) => return false,
         }
-        true
     }
 }

@@ -4,11 +4,11 @@
 /// |---|---|---|
 /// | `Disconnected` | `successful`, `reconnect: none`, before the disconnect reply | stays open |
 /// | `Server` | a `/meta/disconnect` message, then as above | the message is pushed; stays open |
-/// | `Expired` | none is held then | stays open |
+/// | `Expired` | none is held then; after `max_processing_ms`: `successful`, without advice | stays open |
 /// | `CredentialExpired` | `402` and `reconnect: handshake` | stays open |
 /// | `QueueOverflow` | `402` and `reconnect: handshake` | close 1013 `queue_overflow` |
 /// | `NodeSuspended` | `402` and `reconnect: handshake` | close 1012 `node_suspended` |
-/// | `Shutdown` | error status, as for a displaced connect | close 1001 `shutdown` |
+/// | `Shutdown` | what waits, `402` and `reconnect: handshake` (CometD: an error status) | close 1001 `shutdown` |
 ///
 /// Every later message gets `402::session_unknown`; on a connect with `reconnect: handshake`, so that a stock client starts anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,6 @@ impl EndReason {
 
     /// Whether messages that wait are still worth sending.
     pub(crate) const fn keeps_queue(self) -> bool {
-        matches!(self, Self::Disconnected | Self::Server)
+        matches!(self, Self::Disconnected | Self::Server | Self::Shutdown)
     }
 }

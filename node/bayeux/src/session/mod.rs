@@ -8,10 +8,12 @@
 //! All that changes stands in one small state under one lock, held for a few lines: parking a connect and looking whether the queue is
 //! empty are one step. A session knows nothing of the engine's maps; the engine ends sessions and tells listeners.
 
+mod acks;
 mod connect;
 mod end_reason;
 mod state;
 
+pub(crate) use acks::{Acks, fits};
 pub(crate) use connect::{BrowserSlots, ClientAdvice, ConnectOutcome, ConnectRequest};
 pub use end_reason::EndReason;
 pub(crate) use state::{
@@ -31,6 +33,8 @@ pub enum Transport {
     WebSocket,
     /// HTTP requests, one of them usually held.
     LongPolling,
+    /// HTTP requests by script tags (JSONP): events travel with connect replies only.
+    CallbackPolling,
     /// Code inside the node.
     Local,
 }
@@ -42,6 +46,7 @@ impl Transport {
         match self {
             Self::WebSocket => "websocket",
             Self::LongPolling => "long-polling",
+            Self::CallbackPolling => "callback-polling",
             Self::Local => "local",
         }
     }
@@ -153,13 +158,19 @@ impl Session {
         self.state.lock().is_live()
     }
 
-    /// Messages waiting for the client.
+    /// Whether the client acknowledges what it receives (the `ack` extension).
+    #[must_use]
+    pub fn acknowledges(&self) -> bool {
+        self.state.lock().acks.is_some()
+    }
+
+    /// Messages waiting for the client, or for its acknowledgement.
     #[must_use]
     pub fn queue_len(&self) -> usize {
         self.state.lock().queue.len()
     }
 
-    /// Bytes of the messages waiting for the client.
+    /// Bytes of the messages waiting for the client, or for its acknowledgement.
     #[must_use]
     pub fn queue_bytes(&self) -> usize {
         self.state.lock().queue_bytes
@@ -192,9 +203,10 @@ impl Session {
             .override_times(|times| times.max_interval_ms = max_interval_ms);
     }
 
-    /// Sets whether messages leave with connect replies only.
+    /// Sets whether messages leave with connect replies only; of a session that acknowledges they always do.
     pub fn set_meta_connect_deliver_only(&self, only: bool) {
-        self.state.lock().deliver_only = only;
+        let mut state = self.state.lock();
+        state.deliver_only = only || state.acks.is_some();
     }
 
     pub(crate) fn browser(&self) -> Option<&str> {

@@ -1,4 +1,4 @@
-use super::{EndReason, Transport};
+use super::{Acks, EndReason, Transport};
 use crate::reply::ExtField;
 use crate::{Advice, EngineConfig, Millis, Publication, Reconnect};
 use std::collections::VecDeque;
@@ -7,6 +7,9 @@ use std::task::Waker;
 
 /// The instant that does not come.
 pub(crate) const NEVER: Millis = Millis(u64::MAX);
+
+/// Queue slots that an idle session may keep.
+const IDLE_QUEUE_CAPACITY: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -95,12 +98,20 @@ impl Wakers {
 pub(crate) struct State {
     pub(crate) queue: VecDeque<Arc<Publication>>,
     pub(crate) queue_bytes: usize,
+    /// Something waits that is not lazy, or has waited for long enough. Set when it comes, cleared when nothing waits any more.
+    pub(crate) urgent: bool,
+    /// Whether `lazy_at` is set: beside the other flags, so that a session without lazy messages is not read further.
+    lazy_waits: bool,
+    /// When the lazy messages that wait become urgent.
+    pub(crate) lazy_at: Millis,
     pub(crate) phase: Phase,
     /// The transport of the last message.
     pub(crate) transport: Transport,
     /// The transport on which the present advice was given; `None` when the advice is stale.
     pub(crate) advised: Option<Transport>,
     pub(crate) deliver_only: bool,
+    /// For a client that acknowledges. Boxed: most do not.
+    pub(crate) acks: Option<Box<Acks>>,
     pub(crate) binding: Binding,
     pub(crate) hold: Option<Box<Hold>>,
     /// Counts connects, so that a late completion of an old one is recognised.
@@ -108,6 +119,10 @@ pub(crate) struct State {
     /// HTTP requests in process: nothing wakes until the last ends.
     pub(crate) batch: u32,
     pub(crate) expire_at: Millis,
+    /// When the processing of what the client sent last must have ended: counts while it cannot expire.
+    pub(crate) process_until: Millis,
+    /// When the client was last active, where that is looked at.
+    pub(crate) active_at: Millis,
     /// The timer wheel's slot that holds this session; 0 for none.
     pub(crate) armed: u64,
     /// From the last connect's advice, for that connect only.
@@ -121,15 +136,21 @@ impl State {
         Self {
             queue: VecDeque::new(),
             queue_bytes: 0,
+            urgent: false,
+            lazy_waits: false,
+            lazy_at: NEVER,
             phase: Phase::Handshaken,
             transport,
             advised: Some(transport),
             deliver_only,
+            acks: None,
             binding: Binding::None,
             hold: None,
             generation: 0,
             batch: 0,
             expire_at: NEVER,
+            process_until: NEVER,
+            active_at: Millis::default(),
             armed: 0,
             client_timeout_ms: None,
             client_interval_ms: None,
@@ -184,23 +205,76 @@ impl State {
         publication: &Arc<Publication>,
         limits: QueueLimits,
     ) -> (Enqueued, Wakers) {
-        if !self.is_live() {
-            return (Enqueued::Refused, Wakers::default());
+        if let Some(refused) = self.push(publication, limits) {
+            return refused;
         }
-        let bytes = self.queue_bytes + publication.len();
-        if self.queue.len() >= limits.messages || (bytes > limits.bytes && !self.queue.is_empty()) {
-            let dropped_bytes = self.queue_bytes;
-            let wakers = self.end(EndReason::QueueOverflow);
-            return (Enqueued::Overflow { dropped_bytes }, wakers);
-        }
-        self.queue.push_back(publication.clone());
-        self.queue_bytes = bytes;
+        self.urgent = true;
         let waker = if self.batch == 0 {
             self.wake_writer()
         } else {
             None
         };
         (Enqueued::Queued, Wakers(waker, None))
+    }
+
+    /// Queues without waking anybody; `until` then is the latest that it waits.
+    pub(crate) fn enqueue_lazy(
+        &mut self,
+        publication: &Arc<Publication>,
+        limits: QueueLimits,
+        until: Millis,
+    ) -> (Enqueued, Wakers) {
+        if let Some(refused) = self.push(publication, limits) {
+            return refused;
+        }
+        self.lazy_at = self.lazy_at.min(until);
+        self.lazy_waits = true;
+        (Enqueued::Queued, Wakers::default())
+    }
+
+    /// The end of the queue, or why there is no place. Inlined: on the path of every delivery.
+    #[inline(always)]
+    fn push(
+        &mut self,
+        publication: &Arc<Publication>,
+        limits: QueueLimits,
+    ) -> Option<(Enqueued, Wakers)> {
+        if !self.is_live() {
+            return Some((Enqueued::Refused, Wakers::default()));
+        }
+        let bytes = self.queue_bytes + publication.len();
+        if self.queue.len() >= limits.messages || (bytes > limits.bytes && !self.queue.is_empty()) {
+            let dropped_bytes = self.queue_bytes;
+            let wakers = self.end(EndReason::QueueOverflow);
+            return Some((Enqueued::Overflow { dropped_bytes }, wakers));
+        }
+        self.queue.push_back(publication.clone());
+        self.queue_bytes = bytes;
+        None
+    }
+
+    /// The lazy messages that wait have waited for long enough, if they have by `now`.
+    pub(crate) fn end_laziness(&mut self, now: Millis) -> Option<Waker> {
+        if self.lazy_at > now {
+            return None;
+        }
+        self.lazy_at = NEVER;
+        self.urgent = true;
+        if self.batch == 0 {
+            self.wake_writer()
+        } else {
+            None
+        }
+    }
+
+    /// Messages have been taken along: if none waits any more, nothing is urgent, and no timer runs.
+    pub(crate) fn settle(&mut self) {
+        if self.unsent() == 0 {
+            self.urgent = false;
+            if std::mem::take(&mut self.lazy_waits) {
+                self.lazy_at = NEVER;
+            }
+        }
     }
 
     /// Lets what waits go out now: the waiting WebSocket writer, or else the held connect. At most one wake until it waits again.
@@ -232,10 +306,14 @@ impl State {
     pub(crate) fn end(&mut self, reason: EndReason) -> Wakers {
         self.phase = Phase::Ended(reason);
         self.expire_at = NEVER;
+        self.process_until = NEVER;
+        self.stop_acknowledging();
         if !reason.keeps_queue() {
             self.queue = VecDeque::new();
             self.queue_bytes = 0;
         }
+        self.urgent = !self.queue.is_empty();
+        self.lazy_at = NEVER;
         let held = self.release_hold();
         let bound = match &mut self.binding {
             Binding::WebSocket(_, waker) => waker.take(),
@@ -247,7 +325,16 @@ impl State {
     /// Takes all that waits.
     pub(crate) fn take_queue(&mut self) -> VecDeque<Arc<Publication>> {
         self.queue_bytes = 0;
-        std::mem::take(&mut self.queue)
+        let events = std::mem::take(&mut self.queue);
+        self.settle();
+        events
+    }
+
+    /// An idle session gives back what a burst has cost.
+    pub(crate) fn give_back_slots(&mut self) {
+        if self.queue.is_empty() && self.queue.capacity() > IDLE_QUEUE_CAPACITY {
+            self.queue.shrink_to(0);
+        }
     }
 
     /// A connect or handshake reply is with the client, or lost: from here the session must be heard of again.
@@ -266,9 +353,27 @@ impl State {
         }
     }
 
+    /// A message arrived, and its processing begins.
+    pub(crate) fn begin_processing(&mut self, config: &EngineConfig, now: Millis) {
+        if config.max_processing_ms > 0 {
+            self.process_until = now.after(config.max_processing_ms);
+        }
+    }
+
+    /// When the session ends by itself if nothing happens.
+    pub(crate) fn end_at(&self) -> Millis {
+        if self.expire_at == NEVER {
+            self.process_until
+        } else {
+            self.expire_at
+        }
+    }
+
     /// The next instant at which time alone changes something.
     pub(crate) fn deadline(&self) -> Millis {
         let hold = self.hold.as_ref().filter(|hold| !hold.released);
-        hold.map_or(NEVER, |hold| hold.deadline).min(self.expire_at)
+        hold.map_or(NEVER, |hold| hold.deadline)
+            .min(self.end_at())
+            .min(self.lazy_at)
     }
 }

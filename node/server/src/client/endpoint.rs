@@ -14,11 +14,12 @@ use http::{HeaderValue, Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{long_polling, upgrade};
+use super::{callback_polling, long_polling, upgrade};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::origin::{Origins, Verdict};
+use crate::proxies::Proxies;
 
 /// The largest publication that comes over a link.
 const SIBLING_FRAME_BYTES_MAX: usize = 8 << 20;
@@ -34,7 +35,9 @@ pub(crate) struct Endpoint {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) origins: Origins,
+    pub(crate) proxies: Proxies,
     pub(crate) path: String,
+    pub(crate) callback_polling: bool,
     /// Name of the cookie that ties the sessions of one browser together.
     pub(crate) browser_cookie: String,
     pub(crate) message_bytes_max: usize,
@@ -64,7 +67,9 @@ impl Endpoint {
             clock,
             metrics,
             origins: Origins::new(&config.client.allowed_origins),
+            proxies: Proxies::new(&config.client.trusted_proxies),
             path: config.client.path.clone(),
+            callback_polling: config.client.callback_polling,
             browser_cookie: config.client.browser_cookie_name.clone(),
             message_bytes_max: config.session.max_message_bytes,
             write_bytes_max: SIBLING_FRAME_BYTES_MAX
@@ -118,18 +123,23 @@ async fn dispatch(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Re
         let mut answer = Response::new(Body::empty());
         endpoint
             .origins
-            .judge(request.headers())
+            .judge(request.headers(), request.uri().authority())
             .add_preflight_headers(answer.headers_mut());
         return answer;
     }
     let upgrade = method == Method::GET
         && request.uri().path() == endpoint.path
         && upgrade::is_upgrade(request.headers());
+    if !upgrade && endpoint.callback_polling && method == Method::GET {
+        return callback_polling::answer(endpoint, request).await;
+    }
     let post = method.as_str().eq_ignore_ascii_case("POST");
     if !upgrade && !post {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Unknown Bayeux Transport");
     }
-    let verdict = endpoint.origins.judge(request.headers());
+    let verdict = endpoint
+        .origins
+        .judge(request.headers(), request.uri().authority());
     if verdict == Verdict::Refused {
         return endpoint.refusal(StatusCode::FORBIDDEN, "Origin not allowed");
     }

@@ -10,14 +10,17 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use halley_bayeux::{HttpOutcome, HttpReply, HttpRequest, Released};
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use prometheus::IntGauge;
 
+use super::callback_polling;
 use super::endpoint::Endpoint;
 use super::ticket_body::TicketBody;
 use crate::cookies;
+use crate::http_server::Caller;
 
 /// Bytes of a too large body that are read and dropped before the answer, so that a client that writes first and reads
 /// afterwards gets it.
@@ -39,7 +42,13 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
         endpoint.body_timeout,
         read(body, endpoint.message_bytes_max),
     );
-    let body = match reading.await {
+    // A node that ends does not wait for the rest of a body.
+    let Some(read) = endpoint.close.run_until_cancelled(reading).await else {
+        return closing(
+            endpoint.refusal(StatusCode::SERVICE_UNAVAILABLE, "The node is about to end"),
+        );
+    };
+    let body = match read {
         Ok(Ok(body)) => body,
         Ok(Err(BodyFault::TooLarge)) => {
             return closing(endpoint.refusal(StatusCode::PAYLOAD_TOO_LARGE, "Body too large"));
@@ -53,25 +62,39 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
             );
         }
     };
+    exchange(&endpoint, &parts, body, None).await
+}
+
+/// Hands a request to the engine and waits for the reply; with `callback` that is a script which calls this function.
+pub(super) async fn exchange(
+    endpoint: &Endpoint,
+    parts: &Parts,
+    body: Bytes,
+    callback: Option<&str>,
+) -> Response {
+    let secure = endpoint
+        .proxies
+        .encrypted(parts.extensions.get::<Caller>().copied(), &parts.headers);
     let Ok(text) = std::str::from_utf8(&body) else {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Body is not UTF-8");
     };
     let request = HttpRequest {
         browser: cookies::browser(&parts.headers, &endpoint.browser_cookie),
-        http2: false,
+        http2: parts.version == Version::HTTP_2,
+        callback: callback.is_some(),
     };
     match endpoint
         .engine
         .http_request(request, text, endpoint.clock.now())
         .await
     {
-        Ok(HttpOutcome::Reply(reply)) => replied(&endpoint, reply),
+        Ok(HttpOutcome::Reply(reply)) => replied(endpoint, reply, secure, callback),
         Ok(HttpOutcome::Hold(mut held)) => {
             drop(body);
             let _counted = Counted::new(&endpoint.metrics.held_connects);
             // When the client goes away this future is dropped, and `held` with it, which frees the session's slot.
             match poll_fn(|cx| held.poll_release(cx, endpoint.clock.now())).await {
-                Released::Reply(reply) => replied(&endpoint, reply),
+                Released::Reply(reply) => replied(endpoint, reply, secure, callback),
                 Released::Displaced { status } => {
                     let status =
                         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -87,25 +110,38 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
     }
 }
 
-fn replied(endpoint: &Endpoint, reply: HttpReply) -> Response {
+fn replied(
+    endpoint: &Endpoint,
+    reply: HttpReply,
+    secure: bool,
+    callback: Option<&str>,
+) -> Response {
+    let (body, content_type) = match callback {
+        None => (reply.body, "application/json"),
+        Some(callback) => (
+            callback_polling::script(callback, &reply.body),
+            "text/javascript;charset=UTF-8",
+        ),
+    };
     let mut answer = Response::new(Body::new(TicketBody::new(
-        reply.body,
+        body,
         reply.ticket,
         endpoint.clock,
     )));
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(id) = reply.set_browser
         && let Ok(cookie) =
-            HeaderValue::from_str(&cookies::set_browser(&endpoint.browser_cookie, &id))
+            HeaderValue::from_str(&cookies::set_browser(&endpoint.browser_cookie, &id, secure))
     {
         headers.insert(SET_COOKIE, cookie);
     }
     answer
 }
 
-/// The rest of the request was not read: the connection cannot be used again.
+/// The rest of the request was not read: the connection cannot be used again. (Over HTTP/2 only the stream ends, and
+/// the library leaves the header out.)
 fn closing(mut answer: Response) -> Response {
     answer
         .headers_mut()
@@ -142,7 +178,8 @@ async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyFault> {
             None => {
                 let mut both =
                     BytesMut::with_capacity((whole.len() + data.len()).max(declared as usize));
-                both.extend_from_slice(&whole);
+                // Taken and not borrowed: the first piece holds the connection's read buffer.
+                both.extend_from_slice(&std::mem::take(&mut whole));
                 both.extend_from_slice(&data);
                 joined = Some(both);
             }

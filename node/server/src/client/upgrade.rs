@@ -19,8 +19,8 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tracing::debug;
 
 use super::endpoint::Endpoint;
-use super::websocket;
-use crate::timed_io::TimedIo;
+use super::{Socket, websocket};
+use crate::http_server::Stream;
 
 /// What RFC 6455 appends to the key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -46,46 +46,108 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
         .any(|word| word.trim().eq_ignore_ascii_case(token))
 }
 
+/// Why a request does not become a WebSocket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) text: &'static str,
+}
+
+/// A request that becomes a WebSocket once it is answered.
+pub(crate) struct Upgrade {
+    pending: OnUpgrade,
+    accept: HeaderValue,
+}
+
+impl Upgrade {
+    /// Checks the request.
+    ///
+    /// # Errors
+    /// It is not a WebSocket handshake of version 13 over HTTP/1.1.
+    pub(crate) fn of(request: &mut Request) -> Result<Self, Refused> {
+        let refused = |status, text| Err(Refused { status, text });
+        if request.version() != Version::HTTP_11 {
+            return refused(StatusCode::BAD_REQUEST, "WebSocket needs HTTP/1.1");
+        }
+        if !is_upgrade(request.headers()) {
+            return refused(StatusCode::BAD_REQUEST, "This is not a WebSocket handshake");
+        }
+        let version = request.headers().get(SEC_WEBSOCKET_VERSION);
+        if version.map(HeaderValue::as_bytes) != Some(b"13") {
+            return refused(
+                StatusCode::UPGRADE_REQUIRED,
+                "WebSocket version 13 is needed",
+            );
+        }
+        let accept = request
+            .headers()
+            .get(SEC_WEBSOCKET_KEY)
+            .and_then(|key| accept_key(key.as_bytes()));
+        let Some(accept) = accept else {
+            return refused(
+                StatusCode::BAD_REQUEST,
+                "Sec-WebSocket-Key is missing or malformed",
+            );
+        };
+        Ok(Self {
+            pending: hyper::upgrade::on(request),
+            accept,
+        })
+    }
+
+    /// The answer 101. An offered extension stays unanswered, and so does an offered subprotocol.
+    pub(crate) fn answer(&self) -> Response {
+        let mut answer = Response::new(Body::empty());
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = answer.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept.clone());
+        answer
+    }
+
+    /// Waits until the answer is written and takes the stream over.
+    pub(crate) async fn socket(self, config: WebSocketConfig) -> Option<Socket> {
+        let upgraded = match self.pending.await {
+            Ok(upgraded) => upgraded,
+            Err(error) => {
+                debug!(%error, "upgrade failed");
+                return None;
+            }
+        };
+        let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<Stream>>() else {
+            debug!("upgrade on a foreign stream");
+            return None;
+        };
+        // The leftover holds what an eager client sent behind its request.
+        let socket = WebSocketStream::from_partially_read(
+            io.into_inner(),
+            read_buf.to_vec(),
+            Role::Server,
+            Some(config),
+        );
+        Some(socket.await)
+    }
+}
+
 /// Answers 101 and starts the task that takes the stream over.
 pub(super) fn answer(endpoint: &Arc<Endpoint>, mut request: Request) -> Response {
-    if request.version() != Version::HTTP_11 {
-        return endpoint.refusal(StatusCode::BAD_REQUEST, "WebSocket needs HTTP/1.1");
-    }
-    if request
-        .headers()
-        .get(SEC_WEBSOCKET_VERSION)
-        .map(HeaderValue::as_bytes)
-        != Some(b"13")
-    {
-        let mut answer = endpoint.refusal(
-            StatusCode::UPGRADE_REQUIRED,
-            "WebSocket version 13 is needed",
-        );
-        answer
-            .headers_mut()
-            .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return answer;
-    }
-    let accept = request
-        .headers()
-        .get(SEC_WEBSOCKET_KEY)
-        .and_then(|key| accept_key(key.as_bytes()));
-    let Some(accept) = accept else {
-        return endpoint.refusal(
-            StatusCode::BAD_REQUEST,
-            "Sec-WebSocket-Key is missing or malformed",
-        );
+    let upgrade = match Upgrade::of(&mut request) {
+        Ok(upgrade) => upgrade,
+        Err(Refused { status, text }) => {
+            let mut answer = endpoint.refusal(status, text);
+            if status == StatusCode::UPGRADE_REQUIRED {
+                answer
+                    .headers_mut()
+                    .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            return answer;
+        }
     };
-    let upgrade = hyper::upgrade::on(&mut request);
+    let answer = upgrade.answer();
     endpoint
         .tracker
         .spawn(take_over(Arc::clone(endpoint), upgrade));
-    let mut answer = Response::new(Body::empty());
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = answer.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     answer
 }
 
@@ -100,34 +162,15 @@ fn accept_key(key: &[u8]) -> Option<HeaderValue> {
 
 /// Waits for the stream, then hands it to a task of its own: the state of the upgrade must not stay allocated for
 /// the life of the connection.
-async fn take_over(endpoint: Arc<Endpoint>, upgrade: OnUpgrade) {
-    let upgraded = match upgrade.await {
-        Ok(upgraded) => upgraded,
-        Err(error) => {
-            debug!(%error, "upgrade failed");
-            return;
-        }
-    };
-    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<TimedIo>>() else {
-        debug!("upgrade on a foreign stream");
-        return;
-    };
-    // The leftover holds what an eager client sent behind its request.
-    let socket = WebSocketStream::from_partially_read(
-        io.into_inner(),
-        read_buf.to_vec(),
-        Role::Server,
-        Some(socket_config(
-            endpoint.message_bytes_max,
-            endpoint.write_bytes_max,
-        )),
-    )
-    .await;
-    websocket::start(endpoint, socket);
+async fn take_over(endpoint: Arc<Endpoint>, upgrade: Upgrade) {
+    let config = socket_config(endpoint.message_bytes_max, endpoint.write_bytes_max);
+    if let Some(socket) = upgrade.socket(config).await {
+        websocket::start(endpoint, socket);
+    }
 }
 
 /// Every setting written out: the library's defaults cost 128 KiB per connection and have no bound for writes.
-fn socket_config(message_bytes_max: usize, write_bytes_max: usize) -> WebSocketConfig {
+pub(crate) fn socket_config(message_bytes_max: usize, write_bytes_max: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)

@@ -12,51 +12,19 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use halley_bayeux::{Millis, Output, WebSocketPeer};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tracing::debug;
 
+use super::Socket;
+use super::closing::{Close, say_goodbye};
 use super::endpoint::Endpoint;
-use crate::timed_io::TimedIo;
 
 /// Frames written one after the other before the client is listened to again.
 const BURST_FRAMES_MAX: u32 = 16;
-
-/// How long the node still reads after its close frame, so that the frame is not lost to a reset.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// Bytes it reads and drops meanwhile.
-const LINGER_BYTES_MAX: usize = 4 << 20;
-
-/// A reason longer than this does not fit into a close frame.
-const REASON_BYTES_MAX: usize = 123;
-
-pub(super) type Socket = WebSocketStream<TimedIo>;
-
-/// Why the node ends a connection.
-#[derive(Debug)]
-struct Close {
-    code: u16,
-    reason: String,
-}
-
-impl Close {
-    fn new(code: u16, reason: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason: reason.into(),
-        }
-    }
-}
 
 /// What happened next on a connection.
 enum Step {
@@ -223,7 +191,7 @@ impl Connection {
                 // Binary frames are ignored, as CometD does; the library answers pings and close frames by itself,
                 // the latter when it is asked for the next message.
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(fault(error)),
+                Some(Err(error)) => return Poll::Ready(fault(&error)),
             }
         }
     }
@@ -250,20 +218,9 @@ impl Connection {
     }
 }
 
-/// What an error of the stream means for the client.
-fn fault(error: Error) -> Step {
-    let close = match error {
-        Error::Utf8(_) => Close::new(1007, "Text is not UTF-8"),
-        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
-            Close::new(1009, format!("Text message too large: {size} > {max_size}"))
-        }
-        Error::Capacity(_) => Close::new(1009, "Message too large"),
-        // No violation to answer: the client vanished without a close frame, as clients do.
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return Step::Gone,
-        Error::Protocol(error) => Close::new(1002, error.to_string()),
-        _ => return Step::Gone,
-    };
-    Step::Close(close)
+/// What an error of the stream means.
+fn fault(error: &Error) -> Step {
+    Close::for_fault(error).map_or(Step::Gone, Step::Close)
 }
 
 /// A write failed: the client is gone, or took nothing for too long.
@@ -277,40 +234,10 @@ fn ended_by(error: Error, endpoint: &Endpoint) -> Result<(), Close> {
     Ok(())
 }
 
-/// Sends the close frame, then reads and drops for a moment: closing a socket with unread bytes in it resets the
-/// connection, and the client would lose the frame.
-async fn say_goodbye(mut socket: Socket, close: Close) {
-    let mut reason = close.reason;
-    while reason.len() > REASON_BYTES_MAX {
-        reason.pop();
-    }
-    let frame = CloseFrame {
-        code: CloseCode::from(close.code),
-        reason: reason.into(),
-    };
-    if socket.close(Some(frame)).await.is_err() {
-        return;
-    }
-    let stream = socket.get_mut();
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let _ = tokio::time::timeout(LINGER, async {
-        let mut left = LINGER_BYTES_MAX;
-        let mut block = [0; 1024];
-        while let Ok(read @ 1..) = stream.read(&mut block).await {
-            let Some(rest) = left.checked_sub(read) else {
-                return;
-            };
-            left = rest;
-        }
-    })
-    .await;
-}
-
 #[cfg(test)]
 mod tests {
     use halley_bayeux::{DefaultPolicy, Engine};
+    use std::time::Duration;
     use tokio::net::{TcpListener, TcpStream};
     use tokio_tungstenite::tungstenite::protocol::Role;
     use tokio_util::sync::CancellationToken;
@@ -319,6 +246,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::Config;
+    use crate::http_server::{Stream, TimedIo};
     use crate::metrics::Metrics;
 
     /// What an idle connection holds is this future, the read buffer, and its session.
@@ -340,7 +268,7 @@ mod tests {
             CancellationToken::new(),
         ));
         let socket = Socket::from_raw_socket(
-            TimedIo::new(stream, Duration::from_secs(1)),
+            Stream::Clear(TimedIo::new(stream, Duration::from_secs(1))),
             Role::Server,
             None,
         )

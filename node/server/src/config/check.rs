@@ -3,12 +3,13 @@
 use std::fmt;
 use std::path::Path;
 
-use halley_cluster::NodeName;
+use halley_cluster::{InvalidSecrets, NodeName, Secrets};
 use subtle::ConstantTimeEq as _;
 
 use super::check_security;
 use super::load::Problem;
 use super::types::{Config, Discovery};
+use crate::tls::TlsFiles;
 
 /// The least number of bytes of the secret that all nodes share.
 pub(super) const SECRET_BYTES_MIN: usize = 32;
@@ -38,6 +39,9 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What clients call the transport that is offered only if configured.
+const CALLBACK_POLLING: &str = "callback-polling";
+
 /// The token that opens `/admin/`. Never printed.
 #[derive(Clone)]
 pub struct Token(Vec<u8>);
@@ -61,6 +65,7 @@ impl fmt::Debug for Token {
 pub(super) fn check(config: &mut Config, mesh: bool, discovery: bool, problems: &mut Vec<Problem>) {
     node(config, problems);
     client(config, problems);
+    tls(config, problems);
     admin(config, problems);
     mesh_secret(config, mesh, discovery, problems);
     check_security::check(config, problems);
@@ -92,7 +97,7 @@ fn node(config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
-fn client(config: &Config, problems: &mut Vec<Problem>) {
+fn client(config: &mut Config, problems: &mut Vec<Problem>) {
     let path = &config.client.path;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/".contains(&b);
     if path.len() < 2
@@ -133,6 +138,10 @@ fn client(config: &Config, problems: &mut Vec<Problem>) {
             ));
         }
     }
+    let types = &mut config.session.supported_connection_types;
+    if config.client.callback_polling && !types.iter().any(|known| known == CALLBACK_POLLING) {
+        types.push(CALLBACK_POLLING.to_owned());
+    }
     for error in config.session.validate().err().unwrap_or_default() {
         problems.push(Problem::new(
             format!("session ({})", error.option),
@@ -144,6 +153,31 @@ fn client(config: &Config, problems: &mut Vec<Problem>) {
             "session.maxQueueBytes",
             "must not be less than session.maxMessageSize",
         ));
+    }
+}
+
+/// Certificate and key come together and can serve.
+fn tls(config: &Config, problems: &mut Vec<Problem>) {
+    let tls = &config.client.tls;
+    match (&tls.certificate, &tls.key) {
+        (Some(certificate), Some(key)) => {
+            let files = TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            };
+            if let Err(problem) = files.load() {
+                problems.push(Problem::new(problem.key, problem.what));
+            }
+        }
+        (Some(_), None) => problems.push(Problem::new(
+            "client.tls.key",
+            "is needed beside client.tls.certificate",
+        )),
+        (None, Some(_)) => problems.push(Problem::new(
+            "client.tls.certificate",
+            "is needed beside client.tls.key",
+        )),
+        (None, None) => {}
     }
 }
 
@@ -177,16 +211,23 @@ fn mesh_secret(config: &mut Config, mesh: bool, discovery: bool, problems: &mut 
     if !config.mesh.clustered {
         return;
     }
-    let secret = match (&config.mesh.secret, &config.mesh.secret_file) {
-        (Some(_), Some(_)) => {
-            problems.push(Problem::new(
-                "mesh.secret",
-                "give either mesh.secret or mesh.secret_file, not both",
-            ));
-            return;
-        }
-        (Some(secret), None) => Ok(("mesh.secret", secret.clone())),
-        (None, Some(file)) => read_trimmed(file).map(|bytes| ("mesh.secret_file", Secret(bytes))),
+    match (&config.mesh.secret, &config.mesh.secret_file) {
+        (Some(_), Some(_)) => problems.push(Problem::new(
+            "mesh.secret",
+            "give either mesh.secret or mesh.secret_file, not both",
+        )),
+        (Some(secret), None) if secret.0.len() < SECRET_BYTES_MIN => problems.push(Problem::new(
+            "mesh.secret",
+            format!(
+                "the secret has {} bytes, at least {SECRET_BYTES_MIN} are needed",
+                secret.0.len()
+            ),
+        )),
+        (Some(_), None) => {}
+        (None, Some(file)) => match read_secret_file(file) {
+            Ok((text, _)) => config.mesh.secret = Some(text),
+            Err(problem) => problems.push(Problem::new("mesh.secret_file", problem)),
+        },
         (None, None) => {
             problems.push(Problem::new(
                 "mesh.secret_file",
@@ -195,20 +236,21 @@ fn mesh_secret(config: &mut Config, mesh: bool, discovery: bool, problems: &mut 
                      without a [mesh] section the node runs alone"
                 ),
             ));
-            return;
         }
-    };
-    match secret {
-        Ok((key, secret)) if secret.0.len() < SECRET_BYTES_MIN => problems.push(Problem::new(
-            key,
-            format!(
-                "the secret has {} bytes, at least {SECRET_BYTES_MIN} are needed",
-                secret.0.len()
-            ),
-        )),
-        Ok((_, secret)) => config.mesh.secret = Some(secret),
-        Err(error) => problems.push(Problem::new("mesh.secret_file", error)),
     }
+}
+
+/// Reads the file with the secrets: what is in it, and what it means. The error says what to do.
+pub(crate) fn read_secret_file(file: &Path) -> Result<(Secret, Secrets), String> {
+    let text = read_trimmed(file)?;
+    let secrets = Secrets::from_lines(&text).map_err(|error| match error {
+        InvalidSecrets::Short { line, problem } => format!(
+            "the secret has {} bytes, at least {SECRET_BYTES_MIN} are needed (line {line}; there is one secret per line)",
+            problem.0
+        ),
+        other => other.to_string(),
+    })?;
+    Ok((Secret(text), secrets))
 }
 
 fn mesh_relations(config: &mut Config, problems: &mut Vec<Problem>) {
@@ -229,6 +271,17 @@ fn mesh_relations(config: &mut Config, problems: &mut Vec<Problem>) {
                 format!("{address:?} is not host and port"),
             ));
         }
+    }
+    match (&mesh.dns.name, mesh.discovery.contains(&Discovery::Dns)) {
+        (Some(_), false) => problems.push(Problem::new(
+            "mesh.dns.name",
+            "is set, but mesh.discovery does not name \"dns\"",
+        )),
+        (None, true) => problems.push(Problem::new(
+            "mesh.dns.name",
+            "is needed, since mesh.discovery names \"dns\"",
+        )),
+        _ => {}
     }
     match mesh.advertise {
         None if mesh.listen.ip().is_unspecified() => problems.push(Problem::new(

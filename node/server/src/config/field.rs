@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use halley_bayeux::ChannelName;
+use halley_bayeux::{Activity, ChannelName};
 use ipnet::IpNet;
 use toml::Value;
 
@@ -169,6 +169,10 @@ words!(
     "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug, "trace" => Trace
 );
 words!(
+    Activity, "one of \"off\", \"client\", \"client-server\"",
+    "off" => Off, "client" => Client, "client-server" => ClientServer
+);
+words!(
     PolicyKind, "one of \"anonymous\", \"jwt\", \"hooks\"",
     "anonymous" => Anonymous, "jwt" => Jwt, "hooks" => Hooks
 );
@@ -176,7 +180,10 @@ words!(
     TokenAlgorithm, "one of \"HS256\", \"RS256\", \"ES256\", \"EdDSA\"",
     "HS256" => Hs256, "RS256" => Rs256, "ES256" => Es256, "EdDSA" => EdDsa
 );
-words!(Discovery, "one of \"static\", \"multicast\"", "static" => Static, "multicast" => Multicast);
+words!(
+    Discovery, "one of \"static\", \"multicast\", \"dns\"",
+    "static" => Static, "multicast" => Multicast, "dns" => Dns
+);
 
 impl<T: Field> Field for Option<T> {
     const KIND: &'static str = T::KIND;

@@ -19,13 +19,14 @@ mod print;
 mod rows;
 mod types;
 
+pub(crate) use check::read_secret_file;
 pub use check::{Secret, Token};
 pub use load::{ConfigError, Problem};
 pub use options::{OPTIONS, Opt};
 pub use print::{effective, reference};
 pub use rows::{Column, ROW_LISTS, RowList};
 pub use types::{
-    AdminConfig, ChannelRule, ClientConfig, Config, Discovery, HooksConfig, JwtConfig, LogConfig,
-    LogFormat, LogLevel, MeshConfig, MulticastConfig, NodeConfig, PolicyKind, PresenceConfig,
-    SecurityConfig, SetiConfig, TokenAlgorithm,
+    AdminConfig, ChannelRule, ClientConfig, Config, Discovery, DnsConfig, HooksConfig, Http2Config,
+    JwtConfig, LogConfig, LogFormat, LogLevel, MeshConfig, MulticastConfig, NodeConfig, PolicyKind,
+    PresenceConfig, SecurityConfig, SetiConfig, TlsConfig, TokenAlgorithm,
 };

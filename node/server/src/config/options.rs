@@ -111,6 +111,9 @@ const LINK_FRAME_BYTES: i64 = 8 << 20;
 /// A gibibyte: no size in a configuration is meant to be larger.
 const BYTES_MAX: i64 = 1 << 30;
 
+/// The largest window that HTTP/2 knows.
+const STREAM_WINDOW_BYTES_MAX: i64 = (1 << 31) - 1;
+
 /// Every option, in the order in which they are printed; the options of a section stand together.
 pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
     options! {
@@ -137,14 +140,36 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "A WebSocket on which nothing arrives for this long is closed with 1001, but never while a connect is held; 0: never.";
         "client.write_timeout_ms", client.write_timeout_ms, in 100..=DAY_MS,
             "A client that takes nothing for this long while something waits to be written is cut off.";
+        "client.callback_polling", client.callback_polling,
+            "Offer callback-polling (JSONP), for browsers that can do neither WebSocket nor cross-origin requests.";
         "client.demo", client.demo, "Answer / on the client address with the demonstration page.";
+        "client.trusted_proxies", client.trusted_proxies,
+            "Networks of the proxies whose X-Forwarded-Proto counts: with https in it the browser cookie gets Secure.";
+
+        "client.tls.certificate", client.tls.certificate, like "\"/etc/halley/tls/tls.crt\"",
+            "A PEM file with the certificate and after it those of its issuers; with it and the key, clients are served over TLS only.";
+        "client.tls.key", client.tls.key, like "\"/etc/halley/tls/tls.key\"", "A PEM file with the private key of the certificate.";
+        "client.tls.reload_interval_ms", client.tls.reload_interval_ms, in 0..=DAY_MS,
+            "Time between two looks whether certificate and key have changed; 0: only on SIGHUP.";
+        "client.tls.handshake_timeout_ms", client.tls.handshake_timeout_ms, in 100..=DAY_MS, "Time for a TLS handshake.";
+
+        "client.http2.max_concurrent_streams", client.http2.max_concurrent_streams, in 1..=100_000,
+            "Requests of one HTTP/2 connection that are answered at one time, held connects among them.";
+        "client.http2.stream_window_bytes", client.http2.stream_window_bytes, in 1024..=STREAM_WINDOW_BYTES_MAX,
+            "Bytes of one HTTP/2 request body that a client may send before they are read.";
+        "client.http2.connection_window_bytes", client.http2.connection_window_bytes, in 65_535..=STREAM_WINDOW_BYTES_MAX,
+            "The same for all bodies of one HTTP/2 connection together.";
+        "client.http2.keep_alive_interval_ms", client.http2.keep_alive_interval_ms, in 0..=DAY_MS,
+            "Time without a frame after which an HTTP/2 client is asked whether it is still there; 0: never.";
+        "client.http2.keep_alive_timeout_ms", client.http2.keep_alive_timeout_ms, in 100..=DAY_MS,
+            "Time for its answer; without one the connection ends.";
 
         "mesh.listen", mesh.listen,
             "Where siblings are accepted. A node without a [mesh] section runs alone.";
         "mesh.advertise", mesh.advertise, like "\"10.0.0.1:7400\"",
             "Address given to siblings; when absent: the listening address, which must then name an interface.";
         "mesh.secret_file", mesh.secret_file, like "\"/etc/halley/secret\"",
-            "A file with the secret that all nodes share, at least 32 bytes; a clustered node does not start without.";
+            "A file with the secret that all nodes share, at least 32 bytes; a clustered node does not start without. While it is replaced: one per line, at most 4, the first proves and all are accepted; read again every 5 s and on SIGHUP.";
         "mesh.secret", mesh.secret, like "\"at least 32 bytes, the same on all nodes\"",
             "The secret itself, instead of a file.";
         "mesh.allow", mesh.allow,
@@ -152,7 +177,7 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.channels", mesh.channels, like "[\"/**\"]",
             "Observed channels (CometD: oort.channels); when absent: follow local subscriptions.";
         "mesh.discovery", mesh.discovery,
-            "How siblings are found, any of \"static\", \"multicast\". Written as empty, with no siblings and no secret: the node runs alone.";
+            "How siblings are found, any of \"static\", \"multicast\", \"dns\". Written as empty, with no siblings and no secret: the node runs alone.";
         "mesh.siblings", mesh.siblings, "Siblings by host and port, for static discovery.";
         "mesh.heartbeat_ms", mesh.heartbeat_ms, in 10..=60_000, "Time between two heartbeats on a link.";
         "mesh.detection_ms", mesh.detection_ms, in 50..=300_000, "Silence after which a sibling counts as lost.";
@@ -165,6 +190,12 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.multicast.interface", mesh.multicast.interface, "Address of the interface to use.";
         "mesh.multicast.ttl", mesh.multicast.ttl, in 0..=255, "Time to live of the datagrams.";
         "mesh.multicast.interval_ms", mesh.multicast.interval_ms, in 10..=DAY_MS, "Time between two announcements.";
+        "mesh.dns.name", mesh.dns.name, like "\"halley-mesh.default.svc.cluster.local\"",
+            "Name whose addresses (A and AAAA) are those of the nodes; one that begins with _ is asked for SRV records. A name with a dot in it is absolute.";
+        "mesh.dns.port", mesh.dns.port, in 1..=65_535, "Mesh port of the nodes behind the name; SRV records bring their own.";
+        "mesh.dns.interval_ms", mesh.dns.interval_ms, in 100..=DAY_MS,
+            "Longest time between two questions; the shortest is half of it.";
+        "mesh.dns.servers", mesh.dns.servers, "Name servers to ask, with port; empty: those of /etc/resolv.conf.";
 
         "admin.listen", admin.listen, "Where /healthz, /readyz, /metrics and /admin/ are served.";
         "admin.token_file", admin.token_file, like "\"/etc/halley/admin-token\"",
@@ -175,6 +206,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Milliseconds a client is advised to wait between two connects.";
         "session.maxInterval", session.max_interval_ms, in 0..=DAY_MS,
             "Milliseconds of grace after a connect reply before the session expires.";
+        "session.maxProcessing", session.max_processing_ms, in 0..=DAY_MS,
+            "Milliseconds from the last message of a client until its connect must be answered and the answer written, or its session ends; more than timeout. 0: unlimited.";
         "session.maxClientAdvice", session.max_client_advice_ms, in 0..=DAY_MS,
             "Most milliseconds of timeout or interval that a client may ask for in a connect.";
         "session.maxQueue", session.max_queue, in 1..=1_000_000,
@@ -189,6 +222,10 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Bytes up to which waiting messages leave together in one WebSocket frame.";
         "session.maxSubscriptions", session.max_subscriptions, in 1..=10_000_000, "Subscriptions of one session.";
         "session.maxChannels", session.max_channels, in 1..=100_000_000, "Channels of the node.";
+        "session.maxSessions", session.max_sessions, in 1..=100_000_000,
+            "Sessions of the node; further handshakes are refused with the advice to try again.";
+        "session.maxTotalQueueBytes", session.max_total_queue_bytes, in 1_048_576..=i64::MAX,
+            "Bytes that may wait for all sessions together; beyond, sessions that do not keep up are ended.";
         "session.maxChannelsPerSession", session.max_channels_per_session, in 1..=10_000_000,
             "Channels that exist at one time because one session named them first.";
         "session.sweepPeriod", session.sweep_period_ms, in 1..=60_000,
@@ -199,6 +236,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Name of the cookie that ties the sessions of one browser together over HTTP. Cookies know no ports: nodes that browsers reach at one host name and different ports need different names.";
         "session.maxSessionsPerBrowser", session.max_sessions_per_browser, in -1..=1_000_000,
             "Connects of one browser that are held at one time over HTTP; -1: unlimited, 0: none is held.";
+        "session.http2MaxSessionsPerBrowser", session.http2_max_sessions_per_browser, in -1..=1_000_000,
+            "The same for connects that come over HTTP/2, where a browser's connections do not run out.";
         "session.multiSessionInterval", session.multi_session_interval_ms, in 0..=DAY_MS,
             "Milliseconds a client over that limit is advised to wait; 0: it is advised to give up.";
         "session.trustClientSession", session.trust_client_session,
@@ -207,9 +246,26 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "HTTP status of a held connect that a newer one of the same session displaced.";
         "session.metaConnectDeliverOnly", session.meta_connect_deliver_only,
             "Whether events travel only with connect replies.";
+        "session.allowMessageDeliveryDuringHandshake", session.allow_message_delivery_during_handshake,
+            "Whether messages that are queued while a session is made follow its handshake reply, which then has x-messages.";
+        "session.lazyChannels", session.lazy_channels,
+            "Channels and patterns whose messages may wait, so that more leaves together.";
+        "session.maxLazyTimeout", session.max_lazy_timeout_ms, in 0..=DAY_MS,
+            "Milliseconds that such a message waits for one that may not; 0: none waits.";
         "session.handshakeReconnect", session.handshake_reconnect, "Whether advice carries maxInterval.";
         "session.requireHandshakePerConnection", session.require_handshake_per_connection,
             "Whether a new WebSocket must handshake instead of continuing a session.";
+
+        "extensions.ack", session.ack,
+            "Whether clients that ask for it acknowledge what they receive (CometD's ack extension), so that nothing is lost or doubled with a connection.";
+        "extensions.timesync", session.timesync,
+            "Whether clients that ask for it learn the node's time (CometD's timesync extension).";
+        "extensions.timestamp", session.timestamp,
+            "Whether every reply and event carries the node's time as text (CometD's timestamp extension). Events are encoded twice.";
+        "extensions.activity", session.activity,
+            "Whose messages keep a session alive that would otherwise be disconnected as inactive (CometD's activity extension); connects never do.";
+        "extensions.maxInactivity", session.max_inactivity_ms, in 1..=DAY_MS,
+            "Milliseconds without activity after which the next connect ends the session.";
 
         "security.policy", security.policy,
             "How clients are recognised: nobody is (or, with seti.trust_handshake_user, whoever they say), by the token in the handshake, or by asking the application.";

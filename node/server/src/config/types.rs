@@ -77,8 +77,67 @@ pub struct ClientConfig {
     pub write_timeout_ms: u64,
     /// Name of the cookie that ties the sessions of one browser together over HTTP.
     pub browser_cookie_name: String,
+    /// Accept requests by script tags.
+    pub callback_polling: bool,
     /// Answer `/` with the demonstration page.
     pub demo: bool,
+    /// Proxies whose `X-Forwarded-Proto` counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `[client.tls]`
+    pub tls: TlsConfig,
+    /// `[client.http2]`
+    pub http2: Http2Config,
+}
+
+/// `[client.tls]`: encryption up to the node; off without a certificate.
+#[derive(Debug, Clone)]
+pub struct TlsConfig {
+    /// A PEM file with the certificate, and after it those of its issuers.
+    pub certificate: Option<PathBuf>,
+    /// A PEM file with the private key.
+    pub key: Option<PathBuf>,
+    /// Time between two looks at the files; 0: only on SIGHUP.
+    pub reload_interval_ms: u64,
+    /// Time for a handshake.
+    pub handshake_timeout_ms: u64,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            key: None,
+            reload_interval_ms: 60_000,
+            handshake_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// `[client.http2]`
+#[derive(Debug, Clone)]
+pub struct Http2Config {
+    /// Requests of one connection that are answered at one time.
+    pub max_concurrent_streams: u32,
+    /// Bytes of one request body that may arrive before they are read.
+    pub stream_window_bytes: u32,
+    /// The same for all bodies of a connection.
+    pub connection_window_bytes: u32,
+    /// Time between two questions whether the client is still there; 0: never.
+    pub keep_alive_interval_ms: u64,
+    /// Time for its answer.
+    pub keep_alive_timeout_ms: u64,
+}
+
+impl Default for Http2Config {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 100,
+            stream_window_bytes: 65_535,
+            connection_window_bytes: 262_144,
+            keep_alive_interval_ms: 30_000,
+            keep_alive_timeout_ms: 20_000,
+        }
+    }
 }
 
 impl Default for ClientConfig {
@@ -95,7 +154,11 @@ impl Default for ClientConfig {
             idle_timeout_ms: 300_000,
             write_timeout_ms: 30_000,
             browser_cookie_name: "BAYEUX_BROWSER".into(),
+            callback_polling: false,
             demo: false,
+            trusted_proxies: Vec::new(),
+            tls: TlsConfig::default(),
+            http2: Http2Config::default(),
         }
     }
 }
@@ -107,9 +170,9 @@ pub struct MeshConfig {
     pub listen: SocketAddr,
     /// Address given to siblings; the address of `listen` when not given.
     pub advertise: Option<SocketAddr>,
-    /// The secret itself.
+    /// The secret itself, or what is in the file.
     pub secret: Option<Secret>,
-    /// A file with the secret.
+    /// A file with the secret, or with several while one is replaced: one per line.
     pub secret_file: Option<PathBuf>,
     /// Addresses that may be dialled or accepted.
     pub allow: Vec<IpNet>,
@@ -129,6 +192,8 @@ pub struct MeshConfig {
     pub join_wait_ms: u64,
     /// `[mesh.multicast]`
     pub multicast: MulticastConfig,
+    /// `[mesh.dns]`
+    pub dns: DnsConfig,
     /// True when this node takes part in a cluster. Written by the checks, read by the wiring.
     pub(super) clustered: bool,
 }
@@ -149,6 +214,7 @@ impl Default for MeshConfig {
             link_queue_bytes: 32 << 20,
             join_wait_ms: 1000,
             multicast: MulticastConfig::default(),
+            dns: DnsConfig::default(),
             clustered: false,
         }
     }
@@ -181,6 +247,30 @@ impl Default for MulticastConfig {
     }
 }
 
+/// `[mesh.dns]`
+#[derive(Debug, Clone)]
+pub struct DnsConfig {
+    /// The name whose addresses are those of the nodes.
+    pub name: Option<String>,
+    /// The mesh port of all nodes.
+    pub port: u16,
+    /// Time between two questions.
+    pub interval_ms: u64,
+    /// Name servers to ask; empty: those of the system.
+    pub servers: Vec<SocketAddr>,
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            port: 7400,
+            interval_ms: 2000,
+            servers: Vec::new(),
+        }
+    }
+}
+
 /// A way to find siblings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discovery {
@@ -188,6 +278,8 @@ pub enum Discovery {
     Static,
     /// Announcements to a multicast group.
     Multicast,
+    /// The addresses of a name.
+    Dns,
 }
 
 /// `[admin]`: health, metrics, operator commands.

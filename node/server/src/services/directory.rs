@@ -13,6 +13,18 @@ use serde_json::{Value, json};
 pub trait Directory: Send + Sync {
     /// All users that are present somewhere.
     fn users(&self) -> Vec<UserId>;
+    /// How many users are present somewhere.
+    fn user_count(&self) -> usize {
+        self.users().len()
+    }
+    /// The users whose names contain a text, the first so many by name.
+    fn find_users(&self, text: &str, limit: usize) -> Vec<UserId> {
+        let mut found = self.users();
+        found.retain(|user| user.as_str().contains(text));
+        found.sort_unstable();
+        found.truncate(limit);
+        found
+    }
     /// How many users are present on this node.
     fn users_here(&self) -> usize;
     /// The nodes on which a user is present, by name.

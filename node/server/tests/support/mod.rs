@@ -6,6 +6,8 @@
     reason = "each test file uses its own part"
 )]
 
+pub mod tls;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use halley::config::Config;
 use halley::node::Node;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -92,8 +94,8 @@ impl Answer {
 
 /// One HTTP/1.1 connection.
 #[derive(Debug)]
-pub struct Http {
-    pub stream: TcpStream,
+pub struct Http<S = TcpStream> {
+    pub stream: S,
     pub address: SocketAddr,
     /// What was read and not yet used.
     pub buffer: Vec<u8>,
@@ -105,6 +107,12 @@ impl Http {
             .await
             .expect("connects");
         stream.set_nodelay(true).expect("nodelay");
+        Self::over(stream, address)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
+    pub fn over(stream: S, address: SocketAddr) -> Self {
         Self {
             stream,
             address,
@@ -341,8 +349,8 @@ pub fn last(replies: &[Value]) -> &Value {
 
 /// A Bayeux client over WebSocket.
 #[derive(Debug)]
-pub struct Ws {
-    pub socket: WebSocketStream<TcpStream>,
+pub struct Ws<S = TcpStream> {
+    pub socket: WebSocketStream<S>,
     pub client_id: String,
     /// Messages that came while something else was waited for.
     pub waiting: std::collections::VecDeque<Value>,
@@ -355,6 +363,25 @@ impl Ws {
             .await
             .expect("connects");
         stream.set_nodelay(true).expect("nodelay");
+        Self::over(stream, address).await
+    }
+
+    /// Upgrade, handshake, and a first connect, which is answered at once.
+    pub async fn joined(address: SocketAddr) -> Self {
+        Self::joined_with(address, Value::Null).await
+    }
+
+    /// As [`Ws::joined`], with an `ext` in the handshake.
+    pub async fn joined_with(address: SocketAddr, ext: Value) -> Self {
+        let mut client = Self::open(address).await;
+        client.join(ext).await;
+        client
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
+    /// Upgrades a stream.
+    pub async fn over(stream: S, address: SocketAddr) -> Self {
         let url = format!("ws://{address}/cometd");
         let (socket, _) = within("upgrade", tokio_tungstenite::client_async(url, stream))
             .await
@@ -367,27 +394,20 @@ impl Ws {
         }
     }
 
-    /// Upgrade, handshake, and a first connect, which is answered at once.
-    pub async fn joined(address: SocketAddr) -> Self {
-        Self::joined_with(address, Value::Null).await
-    }
-
-    /// As [`Ws::joined`], with an `ext` in the handshake.
-    pub async fn joined_with(address: SocketAddr, ext: Value) -> Self {
-        let mut client = Self::open(address).await;
+    /// Handshake, and a first connect, which is answered at once.
+    pub async fn join(&mut self, ext: Value) {
         let mut handshake = json!({ "channel": "/meta/handshake", "version": "1.0",
             "supportedConnectionTypes": ["websocket"] });
         if !ext.is_null() {
             handshake["ext"] = ext;
         }
-        let reply = client.exchange(handshake).await;
+        let reply = self.exchange(handshake).await;
         assert_eq!(reply["successful"], true, "{reply}");
-        client.client_id = reply["clientId"].as_str().expect("a clientId").to_owned();
-        let reply = client
+        self.client_id = reply["clientId"].as_str().expect("a clientId").to_owned();
+        let reply = self
             .exchange(json!({ "channel": "/meta/connect", "connectionType": "websocket", "advice": { "timeout": 0 } }))
             .await;
         assert_eq!(reply["successful"], true, "{reply}");
-        client
     }
 
     pub async fn text(&mut self, text: impl Into<String>) {

@@ -261,3 +261,26 @@ fn section_1_4_an_unwritten_reply_lets_the_session_expire_too() {
     browser.pass(70_200);
     assert_eq!(engine.session_count(), 0);
 }
+
+#[test]
+fn section_2_callback_polling_delivers_with_connect_replies_only() {
+    let engine = engine();
+    let mut browser = Browser::new(&engine);
+    browser.callback = true;
+    let id = browser.handshake();
+    browser.connect_first(&id);
+    browser.ask(json!([{"channel":"/meta/subscribe","clientId":id,"subscription":"/a"}]));
+    let mut held = browser.hold(&id, "1");
+    assert_eq!(held.poll(START), Value::Null);
+    let reply = browser.ask(json!([{"channel":"/a","clientId":id,"id":"p","data":1}]));
+    assert_eq!(reply, json!([{"channel":"/a","id":"p","successful":true}]));
+    assert_eq!(held.wakes.count(), 1);
+    assert_eq!(held.poll(START)[0]["data"], json!(1));
+    let session = engine.sessions().remove(0);
+    assert_eq!(session.transport(), crate::Transport::CallbackPolling);
+    // The same session by long-polling.
+    engine.publish(&event("/a", "2"), START);
+    browser.callback = false;
+    let reply = browser.ask(json!([{"channel":"/b","clientId":id,"id":"q"}]));
+    assert_eq!(reply[0]["data"], json!(2));
+}

@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 
 #[test]
 fn an_idle_session_is_small() {
-    // With its held connect boxed; the counters of the Arc come on top. assert!(size_of::<Session>() <= 288, "{}", size_of::<Session>());
+    // With its held connect and its acknowledgements boxed, and 16 bytes for what the policy attaches.
+    assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
     assert!(
         size_of::<crate::session::Hold>() <= 96,
         "{}",
@@ -33,6 +34,46 @@ fn the_futures_are_small_and_send() {
     drop(frame);
     let request = is_send(engine.http_request(HttpRequest::default(), "", START));
     assert!(size_of_val(&request) <= 1088, "{}", size_of_val(&request));
+}
+
+#[test]
+fn sessions_of_the_node_are_bounded_and_live_ones_stay() {
+    let engine = engine_with(|config| config.max_sessions = 2);
+    let (_first, _) = Ws::connected(&engine);
+    let (mut second, id) = Ws::connected(&engine);
+    let reply = Ws::new(&engine).ask(json!({"channel":"/meta/handshake"}));
+    assert_eq!(reply[0]["error"], json!("503::session_limit_reached"));
+    assert_eq!(
+        reply[0]["advice"],
+        json!({"reconnect":"handshake","interval":10000})
+    );
+    assert_eq!(engine.session_count(), 2);
+    second.ask(json!({"channel":"/meta/disconnect","clientId":id}));
+    Ws::connected(&engine);
+    assert_eq!(engine.session_count(), 2);
+}
+
+#[test]
+fn bytes_for_all_sessions_together_are_bounded_and_who_keeps_up_is_served() {
+    let engine = engine_with(|config| config.max_total_queue_bytes = 100);
+    let (mut slow, slow_id) = Ws::connected(&engine);
+    slow.subscribe(&slow_id, "/a");
+    let (mut quick, quick_id) = Ws::connected(&engine);
+    quick.subscribe(&quick_id, "/a");
+    for n in 0..3 {
+        engine.publish(&event("/a", &"1".repeat(40)), START);
+        assert_eq!(quick.next()[0]["channel"], json!("/a"), "message {n}");
+    }
+    engine.tick(START);
+    engine.publish(&event("/a", "1"), START);
+    engine.tick(START);
+    assert_eq!(quick.next()[0]["data"], json!(1));
+    assert_eq!(
+        slow.next(),
+        json!({"close":1013,"reason":"queue_overflow"}),
+        "ended, and nothing lost in the middle"
+    );
+    assert_eq!((engine.session_count(), engine.stats().queue_bytes), (1, 0));
 }
 
 #[test]
@@ -246,7 +287,7 @@ async fn a_request_dropped_while_a_policy_thinks_leaves_nothing_behind() {
     let cookie = reply.set_browser.unwrap();
     let request = HttpRequest {
         browser: Some(&cookie),
-        http2: false,
+        ..HttpRequest::default()
     };
     let id = serde_json::from_slice::<Value>(&reply.body).unwrap()[0]["clientId"].clone();
     let body = json!([{"channel":"/meta/connect","clientId":id},{"channel":"/x","clientId":id}])

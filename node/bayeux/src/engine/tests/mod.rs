@@ -1,7 +1,13 @@
 //! Conformance tests, named after the sections of the reference they come from. Time is an argument: nothing sleeps.
 
+mod acks;
+mod authorizers;
+mod extensions;
+mod greeting;
 mod http;
+mod lazy;
 mod limits;
+mod processing;
 mod publish;
 mod races;
 mod refusals;
@@ -165,6 +171,7 @@ pub(super) struct Browser {
     pub(super) engine: Arc<Engine>,
     pub(super) cookie: Option<String>,
     pub(super) http2: bool,
+    pub(super) callback: bool,
     pub(super) now: Millis,
 }
 
@@ -174,6 +181,7 @@ impl Browser {
             engine: engine.clone(),
             cookie: None,
             http2: false,
+            callback: false,
             now: START,
         }
     }
@@ -194,6 +202,7 @@ impl Browser {
         let request = HttpRequest {
             browser: self.cookie.as_deref(),
             http2: self.http2,
+            callback: self.callback,
         };
         now_or_never(self.engine.http_request(request, body, self.now))
     }

@@ -212,16 +212,14 @@ fn a_single_message_may_be_larger_than_the_byte_bound() {
 
 #[test]
 fn suspension_and_shutdown_close_connections() {
-    for (reason, close, held_reply) in [
+    for (reason, close) in [
         (
             EndReason::NodeSuspended,
             json!({"close":1012,"reason":"node_suspended"}),
-            None,
         ),
         (
             EndReason::Shutdown,
             json!({"close":1001,"reason":"shutdown"}),
-            Some(json!(500)),
         ),
     ] {
         let engine = engine();
@@ -235,10 +233,8 @@ fn suspension_and_shutdown_close_connections() {
         assert_eq!((ws.wakes.count(), held.wakes.count()), (1, 1));
         assert_eq!(ws.next(), close);
         let reply = held.poll(START);
-        match held_reply {
-            Some(status) => assert_eq!(reply, status),
-            None => assert_eq!(reply[0]["advice"]["reconnect"], json!("handshake")),
-        }
+        assert_eq!(reply[0]["error"], json!("402::session_unknown"));
+        assert_eq!(reply[0]["advice"]["reconnect"], json!("handshake"));
         assert_eq!(engine.session_count(), 1, "local sessions stay");
         assert!(local.session().is_live());
     }
@@ -371,4 +367,29 @@ fn section_7_4_order_of_removal() {
             "unsubscribed /a"
         ]
     );
+}
+
+/// CometD's ConcurrentDisconnectSubscribePublishTest.
+#[test]
+fn messages_after_a_disconnect_in_one_batch_are_unknown_and_do_nothing() {
+    let engine = engine();
+    let (mut reader, reader_id) = Ws::connected(&engine);
+    reader.subscribe(&reader_id, "/a");
+    let (mut browser, on_http) = Browser::connected(&engine);
+    let (mut ws, on_websocket) = Ws::connected(&engine);
+    let batch = |id: &str| {
+        json!([{"channel":"/meta/disconnect","clientId":id,"id":"1"},
+            {"channel":"/meta/subscribe","clientId":id,"id":"2","subscription":"/b"},
+            {"channel":"/a","clientId":id,"id":"3","data":1}])
+    };
+    ws.send(batch(&on_websocket));
+    for replies in [browser.ask(batch(&on_http)), ws.next()] {
+        assert_eq!(replies[0]["successful"], true, "{replies}");
+        assert_eq!(replies[1]["error"], "402::session_unknown", "{replies}");
+        assert_eq!(replies[2]["error"], "402::session_unknown", "{replies}");
+        assert_eq!(replies.as_array().map(Vec::len), Some(3), "{replies}");
+    }
+    assert_eq!(reader.next(), Value::Null, "nothing was published");
+    assert_eq!(engine.session_count(), 1);
+    assert_eq!(engine.subscribed_channels().len(), 1);
 }

@@ -21,8 +21,17 @@ pub(crate) struct TimedIo {
     write_timeout: Duration,
     /// Set while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Bytes that were read to look at them, and are to be read again.
+    unread: Option<Box<Unread>>,
     /// Given back when the stream is dropped, whoever holds it then.
     slot: Option<Slot>,
+}
+
+/// The bytes from `next` on.
+#[derive(Debug)]
+struct Unread {
+    bytes: Box<[u8]>,
+    next: usize,
 }
 
 /// The place of one connection under the listener's limit.
@@ -46,6 +55,7 @@ impl TimedIo {
             stream,
             write_timeout,
             waiting: None,
+            unread: None,
             slot: None,
         }
     }
@@ -64,6 +74,14 @@ impl TimedIo {
             gauge,
         });
         self
+    }
+
+    /// Puts bytes in front of what is read next.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.unread = Some(Box::new(Unread {
+            bytes: bytes.into(),
+            next: 0,
+        }));
     }
 
     fn bounded<T>(
@@ -88,6 +106,16 @@ impl AsyncRead for TimedIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(unread) = &mut self.unread {
+            let rest = &unread.bytes[unread.next..];
+            let count = rest.len().min(buf.remaining());
+            buf.put_slice(&rest[..count]);
+            unread.next += count;
+            if unread.next == unread.bytes.len() {
+                self.unread = None;
+            }
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }

@@ -1,23 +1,25 @@
-//! Accepts TCP connections and serves HTTP/1.1 on them; the client and the admin listener both stand on it.
+//! Accepts TCP connections and serves HTTP on them; the client and the admin listener both stand on it.
 //!
 //! ```text
-//! accept ──> slot free? ──> task: hyper ──> router ──> answer
-//!              │ no                            └─ upgrade: the task ends, a WebSocket task has the stream
+//! accept ──> slot free? ──> task: TLS or first bytes ──> task: HTTP/1.1 or HTTP/2 ──> router ──> answer
+//!              │ no                                          └─ upgrade: the task ends, a WebSocket task has the stream
 //!              └─> closed at once, counted
 //! ```
 //!
 //! Every task runs under the node's tracker. `stop` ends accepting; `close` lets each connection finish what it is
 //! answering and then ends it.
 
+mod connection;
+mod http2;
+mod serve;
+mod stream;
+mod timed_io;
+
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +27,12 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
-use crate::timed_io::TimedIo;
+use crate::tls::Tls;
+
+pub(crate) use http2::Http2Limits;
+pub(crate) use serve::Caller;
+pub(crate) use stream::Stream;
+pub(crate) use timed_io::TimedIo;
 
 /// Bounds of one listener.
 #[derive(Debug, Clone, Copy)]
@@ -34,17 +41,27 @@ pub(crate) struct Limits {
     pub(crate) header_timeout: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) max_header_bytes: usize,
+    /// `None`: HTTP/1.1 only.
+    pub(crate) http2: Option<Http2Limits>,
 }
 
 /// A listener and what it serves.
 #[derive(Debug)]
 pub(crate) struct HttpServer {
     pub(crate) listener: TcpListener,
-    pub(crate) router: Router,
-    pub(crate) limits: Limits,
-    pub(crate) tracker: TaskTracker,
     /// Ends accepting.
     pub(crate) stop: CancellationToken,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the connections of a listener share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) router: Router,
+    pub(crate) limits: Limits,
+    /// `None`: clear text.
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) tracker: TaskTracker,
     /// Ends connections, after what they are answering.
     pub(crate) close: CancellationToken,
     /// Counts refused connections, on the client listener.
@@ -57,7 +74,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 impl HttpServer {
     /// Accepts until told to stop.
     pub(crate) async fn run(self) {
-        let slots = Arc::new(Semaphore::new(self.limits.max_connections));
+        let slots = Arc::new(Semaphore::new(self.shared.limits.max_connections));
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -71,20 +88,14 @@ impl HttpServer {
                 }
             };
             let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-                if let Some(metrics) = &self.metrics {
+                if let Some(metrics) = &self.shared.metrics {
                     metrics.connections_refused.inc();
                 }
                 debug!(%from, "connection refused: at the limit of connections");
                 continue;
             };
             let io = self.prepare(stream, slot);
-            self.tracker.spawn(connection(
-                io,
-                from,
-                self.router.clone(),
-                self.limits,
-                self.close.clone(),
-            ));
+            connection::start(&self.shared, io, from);
         }
     }
 
@@ -93,10 +104,11 @@ impl HttpServer {
             debug!(%error, "cannot switch off delayed sending");
         }
         let gauge = self
+            .shared
             .metrics
             .as_ref()
             .map(|metrics| metrics.connections.clone());
-        TimedIo::new(stream, self.limits.write_timeout).with_slot(slot, gauge)
+        TimedIo::new(stream, self.shared.limits.write_timeout).with_slot(slot, gauge)
     }
 
     async fn pause_after(&self, error: &io::Error) {
@@ -109,33 +121,5 @@ impl HttpServer {
         }
         warn!(%error, "cannot accept a connection");
         tokio::time::sleep(ACCEPT_PAUSE).await;
-    }
-}
-
-async fn connection(
-    io: TimedIo,
-    from: SocketAddr,
-    router: Router,
-    limits: Limits,
-    close: CancellationToken,
-) {
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.max_header_bytes)
-        .keep_alive(true)
-        .half_close(false)
-        .serve_connection(TokioIo::new(io), TowerToHyperService::new(router))
-        .with_upgrades();
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = close.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
-        debug!(%from, %error, "connection ended");
     }
 }

@@ -1,0 +1,219 @@
+//! Answers of the admin address as tables for people.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// A cell: text as it is, but for what would move the cursor; everything else as JSON.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        // Users choose names: a terminal must not obey them.
+        Value::String(text) => text
+            .chars()
+            .flat_map(|c| {
+                let plain = (!c.is_control()).then_some(c);
+                let escaped = plain.is_none().then(|| c.escape_default());
+                plain.into_iter().chain(escaped.into_iter().flatten())
+            })
+            .collect(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Columns as wide as their widest cell.
+fn table(out: &mut String, heads: &[&str], rows: &[Vec<String>]) {
+    let width = |at: usize, head: &str| {
+        let cells = rows.iter().map(|row| row[at].chars().count());
+        cells.chain([head.len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = heads
+        .iter()
+        .enumerate()
+        .map(|(at, head)| width(at, head))
+        .collect();
+    let mut line = |cells: &[String]| {
+        let mut text = String::new();
+        for (cell, width) in cells.iter().zip(&widths) {
+            let _ = write!(text, "{cell:width$}  ");
+        }
+        let _ = writeln!(out, "{}", text.trim_end());
+    };
+    line(
+        &heads
+            .iter()
+            .map(|head| (*head).to_owned())
+            .collect::<Vec<_>>(),
+    );
+    for row in rows {
+        line(row);
+    }
+}
+
+fn rows(items: &[Value], keys: &[&str]) -> Vec<Vec<String>> {
+    let row = |item: &Value| keys.iter().map(|key| cell(&item[*key])).collect();
+    items.iter().map(row).collect()
+}
+
+pub(super) fn members(answer: &Value) -> String {
+    let mut out = String::new();
+    let members = list(answer, "members");
+    let mut shown = rows(members, &["name", "mesh", "client", "incarnation"]);
+    for (row, member) in shown.iter_mut().zip(members) {
+        if member["this"] == true {
+            row[0] += " *";
+        }
+    }
+    table(&mut out, &["NAME", "MESH", "CLIENT", "INCARNATION"], &shown);
+    for conflict in list(answer, "conflicts") {
+        let (name, holder) = (cell(&conflict["name"]), cell(&conflict["holder"]));
+        let _ = writeln!(out, "name conflict: {holder} is also called {name}");
+    }
+    out
+}
+
+pub(super) fn links(answer: &Value) -> String {
+    let mut out = String::new();
+    let links = list(answer, "links");
+    let row = |link: &Value| {
+        vec![
+            cell(&link["sibling"]),
+            if link["up"] == true { "up" } else { "down" }.to_owned(),
+            link["rtt_ms"]
+                .as_f64()
+                .map_or("-".to_owned(), |rtt| format!("{rtt:.3}")),
+            cell(&link["queue_bytes"]),
+            cell(&link["publications_sent"]),
+        ]
+    };
+    let rows: Vec<Vec<String>> = links.iter().map(row).collect();
+    table(
+        &mut out,
+        &["SIBLING", "LINK", "RTT_MS", "QUEUE_BYTES", "SENT"],
+        &rows,
+    );
+    out
+}
+
+pub(super) fn users(answer: &Value) -> String {
+    let mut out = format!(
+        "{} users, {} on this node\n",
+        cell(&answer["count"]),
+        cell(&answer["here"])
+    );
+    if answer.get("users").is_some() {
+        table(
+            &mut out,
+            &["USER", "NODES"],
+            &rows(list(answer, "users"), &["user", "nodes"]),
+        );
+    }
+    if answer["more"] == true {
+        out += "there are more: use --limit or --filter\n";
+    }
+    out
+}
+
+pub(super) fn interest(answer: &Value) -> String {
+    let mut out = String::new();
+    let siblings = list(answer, "siblings").iter();
+    let siblings = siblings.map(|wanted| (cell(&wanted["sibling"]), wanted));
+    let own = (format!("{} *", cell(&answer["node"])), &answer["own"]);
+    let mut shown = Vec::new();
+    for (node, wanted) in std::iter::once(own).chain(siblings) {
+        let _ = writeln!(out, "{node} wants {} channels", cell(&wanted["count"]));
+        shown.extend(
+            list(wanted, "channels")
+                .iter()
+                .map(|channel| vec![node.clone(), cell(channel)]),
+        );
+    }
+    if !shown.is_empty() {
+        table(&mut out, &["NODE", "CHANNEL"], &shown);
+    }
+    out
+}
+
+pub(super) fn status(answer: &Value) -> String {
+    let mut out = String::new();
+    let ready = &answer["readiness"];
+    let _ = writeln!(
+        out,
+        "{} ({}) is {}",
+        cell(&answer["node"]),
+        cell(&answer["version"]),
+        if ready["ready"] == true {
+            "ready"
+        } else {
+            "not ready"
+        }
+    );
+    for reason in list(ready, "reasons") {
+        let _ = writeln!(
+            out,
+            "  {}: {}",
+            cell(&reason["reason"]),
+            cell(&reason["detail"])
+        );
+    }
+    for key in ["sessions", "channels", "subscriptions", "mesh_secrets"] {
+        let _ = writeln!(out, "{key}: {}", cell(&answer[key]));
+    }
+    let nodes = list(answer, "nodes");
+    table(
+        &mut out,
+        &["NODE", "CLIENT", "SESSIONS", "USERS"],
+        &rows(nodes, &["name", "url", "sessions", "users"]),
+    );
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_terminals_are_safe() {
+        let answer = json!({
+            "count": 2, "here": 1, "more": true,
+            "users": [
+                { "user": "alice", "nodes": ["one", "two"] },
+                { "user": "e\u{1b}[2Jvil", "nodes": ["one"] },
+            ],
+        });
+        assert_eq!(
+            users(&answer),
+            "2 users, 1 on this node\n\
+             USER           NODES\n\
+             alice          one, two\n\
+             e\\u{1b}[2Jvil  one\n\
+             there are more: use --limit or --filter\n"
+        );
+        assert_eq!(
+            users(&json!({ "count": 0, "here": 0 })),
+            "0 users, 0 on this node\n"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_shown_as_such() {
+        let answer = json!({ "links": [{ "sibling": "two", "up": false, "rtt_ms": null, "queue_bytes": 0, "publications_sent": 7 }] });
+        assert_eq!(
+            links(&answer),
+            "SIBLING  LINK  RTT_MS  QUEUE_BYTES  SENT\ntwo      down  -       0            7\n"
+        );
+        for odd in [json!(null), json!({ "links": 5 })] {
+            for show in [members, links, users, interest, status] {
+                assert!(!show(&odd).is_empty());
+            }
+        }
+    }
+}

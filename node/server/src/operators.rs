@@ -1,0 +1,179 @@
+//! What operators ask on the admin address about the cluster: members, links, users, interest. `halley ctl` shows it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use axum::routing::get;
+use halley_bayeux::ChannelName;
+use halley_cluster::{InterestQuery, InterestReport, Member, Wanted};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::admin::json_answer;
+use crate::node::Shared;
+
+/// Names in an answer unless more or fewer are asked for.
+const NAMES_DEFAULT: usize = 100;
+/// Most names in one answer, so that no question fills the memory.
+const NAMES_MAX: usize = 10_000;
+/// How long the cluster's task may take to answer. It is busy when a sibling joins with much state.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The routes; whoever mounts them asks for the token.
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/admin/members", get(members))
+        .route("/admin/links", get(links))
+        .route("/admin/users", get(users))
+        .route("/admin/interest", get(interest))
+}
+
+/// `GET /admin/members`: this node, the other members, and who has this node's name.
+async fn members(State(shared): State<Arc<Shared>>) -> Response {
+    let cluster = shared.cluster.cluster();
+    let mut members = vec![match cluster {
+        Some(cluster) => member(&cluster.this_node(), true),
+        None => json!({ "name": shared.name, "this": true }),
+    }];
+    let siblings = cluster.map(|cluster| cluster.members()).unwrap_or_default();
+    members.extend(siblings.iter().map(|sibling| member(sibling, false)));
+    let status = cluster.map(|cluster| cluster.status()).unwrap_or_default();
+    let conflicts = status.conflicts.iter();
+    let conflicts = conflicts.map(
+        |conflict| json!({ "name": conflict.name.as_str(), "holder": conflict.holder.to_string() }),
+    );
+    answer(json!({
+        "node": shared.name,
+        "clustered": cluster.is_some(),
+        "members": members,
+        "conflicts": conflicts.collect::<Vec<_>>(),
+        "addresses_known": status.addresses,
+    }))
+}
+
+fn member(member: &Member, this: bool) -> Value {
+    json!({
+        "name": member.name.as_str(),
+        "this": this,
+        "incarnation": member.incarnation.to_string(),
+        "mesh": member.mesh_address.to_string(),
+        "client": member.client_url,
+    })
+}
+
+/// `GET /admin/links`: the links that this node has opened, also to siblings that have left.
+async fn links(State(shared): State<Arc<Shared>>) -> Response {
+    let links = shared.cluster.links().into_iter().map(|link| {
+        json!({
+            "sibling": link.sibling,
+            "up": link.up,
+            "rtt_ms": link.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+            "queue_bytes": link.queue_bytes,
+            "publications_sent": link.publications_sent,
+        })
+    });
+    let links: Vec<Value> = links.collect();
+    answer(json!({ "node": shared.name, "links": links }))
+}
+
+/// What `GET /admin/users` may be told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UsersQuery {
+    filter: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /admin/users`: how many there are; with a filter or a limit also who, and on which nodes.
+async fn users(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<UsersQuery>, QueryRejection>,
+) -> Response {
+    let Query(query) = match query {
+        Ok(query) => query,
+        Err(rejection) => return bad_query(&rejection),
+    };
+    let directory = &shared.cluster.directory;
+    let mut told = json!({
+        "node": shared.name,
+        "count": directory.user_count(),
+        "here": directory.users_here(),
+    });
+    if query.filter.is_some() || query.limit.is_some() {
+        let limit = query.limit.unwrap_or(NAMES_DEFAULT).min(NAMES_MAX);
+        // One more says whether there are more.
+        let mut found = directory.find_users(&query.filter.unwrap_or_default(), limit + 1);
+        told["more"] = (found.len() > limit).into();
+        found.truncate(limit);
+        let users = found
+            .iter()
+            .map(|user| json!({ "user": user.as_str(), "nodes": directory.nodes_of(user) }));
+        told["users"] = users.collect();
+    }
+    answer(told)
+}
+
+/// What `GET /admin/interest` may be told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChannelsQuery {
+    prefix: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /admin/interest`: the channels that this node asks its siblings for, and those that each of them asks it for.
+async fn interest(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<ChannelsQuery>, QueryRejection>,
+) -> Response {
+    let Query(query) = match query {
+        Ok(query) => query,
+        Err(rejection) => return bad_query(&rejection),
+    };
+    let query = InterestQuery {
+        prefix: query.prefix.unwrap_or_default(),
+        limit: query.limit.unwrap_or(NAMES_DEFAULT).min(NAMES_MAX),
+    };
+    let report = match shared.cluster.cluster() {
+        None => InterestReport::default(),
+        Some(cluster) => {
+            match tokio::time::timeout(ANSWER_TIMEOUT, cluster.interest(query)).await {
+                Ok(report) => report,
+                Err(_) => {
+                    return json_answer(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        &json!({ "error": "the cluster layer is busy, ask again" }),
+                    );
+                }
+            }
+        }
+    };
+    let siblings = report.siblings.iter().map(|(sibling, wanted)| {
+        let mut told = channels(wanted);
+        told["sibling"] = sibling.as_str().into();
+        told
+    });
+    let siblings: Vec<Value> = siblings.collect();
+    answer(json!({ "node": shared.name, "own": channels(&report.own), "siblings": siblings }))
+}
+
+fn channels(wanted: &Wanted) -> Value {
+    let names: Vec<&str> = wanted.channels.iter().map(ChannelName::as_str).collect();
+    json!({ "count": wanted.count, "channels": names })
+}
+
+fn answer(value: Value) -> Response {
+    json_answer(StatusCode::OK, &value)
+}
+
+fn bad_query(rejection: &QueryRejection) -> Response {
+    json_answer(
+        StatusCode::BAD_REQUEST,
+        &json!({ "error": rejection.body_text() }),
+    )
+}

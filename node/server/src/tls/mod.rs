@@ -1,0 +1,17 @@
+//! TLS on the client listener.
+//!
+//! ```text
+//! files ──load──> ServerConfig ──swap──> Tls ──taken by each handshake
+//!   ▲                              ▲
+//!   └── timer, SIGHUP ── reload ───┘    a bad file changes nothing
+//! ```
+//!
+//! Sessions in progress keep the certificate they began with. Files are read again by path, never watched: a mounted
+//! Kubernetes secret changes by swapping a symbolic link above the files.
+
+mod acceptor;
+mod files;
+mod validity;
+
+pub(crate) use acceptor::Tls;
+pub(crate) use files::TlsFiles;
