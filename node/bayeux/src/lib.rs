@@ -53,7 +53,9 @@ pub use ids::{InvalidUserId, SESSION_ID_CHARACTERS, SessionId, USER_ID_BYTES_MAX
 pub use json::{Json, ScanError};
 pub use listener::{Service, ServiceReply, SessionListener, SubscriptionListener, Tap, TapId};
 pub use message::Message;
-pub use policy::{BoxFuture, Decision, DefaultPolicy, HandshakeVerdict, SecurityPolicy, Verdict};
+pub use policy::{
+    Attachment, BoxFuture, Decision, DefaultPolicy, HandshakeVerdict, SecurityPolicy, Verdict,
+};
 pub use publication::{InvalidPublication, Publication};
 pub use refusal::{
     DENIED_BY_NOT_GRANTING, DENIED_BY_SECURITY_POLICY, FrameError, FrameRefusal, HttpError,

@@ -1,10 +1,12 @@
 use crate::refusal::DENIED_BY_SECURITY_POLICY;
 use crate::{Advice, ChannelKind, ChannelName, Message, Session, UserId, json};
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// A future that owns what it needs.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -18,11 +20,20 @@ pub enum Decision<T> {
 }
 
 impl<T> Decision<T> {
-    pub(crate) async fn resolve(self) -> T {
-        match self {
-            Self::Now(answer) => answer,
-            Self::Later(future) => future.await,
-        }
+    /// As small as the decision itself: an `async fn` would hold it and the future in it side by side.
+    pub(crate) fn resolve(self) -> impl Future<Output = T> {
+        let mut decision = Some(self);
+        poll_fn(move |context| match decision.take() {
+            Some(Self::Now(answer)) => Poll::Ready(answer),
+            Some(Self::Later(mut future)) => {
+                let answer = future.as_mut().poll(context);
+                if answer.is_pending() {
+                    decision = Some(Self::Later(future));
+                }
+                answer
+            }
+            None => Poll::Pending,
+        })
     }
 }
 
@@ -56,6 +67,39 @@ impl Verdict {
     }
 }
 
+/// What a policy learned at the handshake and wants back with the session: roles, say, or when a credential expires.
+#[derive(Clone)]
+pub struct Attachment(Arc<dyn Any + Send + Sync>);
+
+impl Attachment {
+    /// Wraps a value.
+    #[must_use]
+    pub fn new<T: Any + Send + Sync>(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+
+    /// The value, if it is of this type.
+    #[must_use]
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Attachment")
+    }
+}
+
+impl PartialEq for Attachment {
+    /// Whether both are the same value, not merely an equal one.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Attachment {}
+
 /// Whether a client gets a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandshakeVerdict {
@@ -63,12 +107,36 @@ pub enum HandshakeVerdict {
     Grant {
         /// The authenticated user.
         user: Option<UserId>,
+        /// Kept with the session, see [`Session::attachment`].
+        attachment: Option<Attachment>,
     },
     /// No.
     Deny {
+        /// The middle part of the error string `403:<reason>:handshake_denied`; empty for none.
+        reason: Cow<'static, str>,
         /// Advice for the client; `reconnect: none` when absent.
         advice: Option<Advice>,
     },
+}
+
+impl HandshakeVerdict {
+    /// Yes, with nothing to keep.
+    #[must_use]
+    pub const fn grant(user: Option<UserId>) -> Self {
+        Self::Grant {
+            user,
+            attachment: None,
+        }
+    }
+
+    /// No, without a reason: `403::handshake_denied`.
+    #[must_use]
+    pub const fn deny() -> Self {
+        Self::Deny {
+            reason: Cow::Borrowed(""),
+            advice: None,
+        }
+    }
 }
 
 /// Decides what clients may do. The engine itself refuses, whatever the policy says, that a client subscribes or publishes to
@@ -135,10 +203,10 @@ impl SecurityPolicy for DefaultPolicy {
             Some(UserId::new(&user))
         };
         Decision::Now(match self.trust_user.then(user).flatten() {
-            None => HandshakeVerdict::Grant { user: None },
-            Some(Ok(user)) => HandshakeVerdict::Grant { user: Some(user) },
+            None => HandshakeVerdict::grant(None),
+            Some(Ok(user)) => HandshakeVerdict::grant(Some(user)),
             // A name that cannot be a user is not silently nobody.
-            Some(Err(_)) => HandshakeVerdict::Deny { advice: None },
+            Some(Err(_)) => HandshakeVerdict::deny(),
         })
     }
 

@@ -12,7 +12,6 @@ pub(crate) const SUBSCRIPTION_MISSING: &str = "403::subscription_missing";
 pub(crate) const SUBSCRIPTION_INVALID: &str = "403::subscription_invalid";
 pub(crate) const SUBSCRIBE_FAILED: &str = "403::subscribe_failed";
 pub(crate) const UNSUBSCRIBE_FAILED: &str = "403::unsubscribe_failed";
-pub(crate) const HANDSHAKE_DENIED: &str = "403::handshake_denied";
 /// Not a stock string: stock servers have no such limit.
 pub(crate) const SESSION_LIMIT_REACHED: &str = "503::session_limit_reached";
 pub(crate) const MESSAGE_DELETED: &str = "404::message_deleted";
@@ -37,6 +36,7 @@ pub(crate) enum Denied {
     Create,
     Publish,
     Subscribe,
+    Handshake,
 }
 
 pub(crate) fn denied(what: Denied, reason: &str) -> Cow<'static, str> {
@@ -45,6 +45,7 @@ pub(crate) fn denied(what: Denied, reason: &str) -> Cow<'static, str> {
         Denied::Create => "create_denied",
         Denied::Publish => "publish_denied",
         Denied::Subscribe => "subscribe_denied",
+        Denied::Handshake => "handshake_denied",
     };
     Cow::Owned(format!("403:{reason}:{text}"))
 }

@@ -86,7 +86,7 @@ mod tests {
 
     fn session() -> Arc<Session> {
         let state = State::new(Transport::WebSocket, false);
-        Session::new(SessionId::random(), 1, None, None, None, state)
+        Session::new(SessionId::random(), 1, None, None, None, None, state)
     }
 
     fn fired(wheel: &Wheel, now: u64, armed: u64) -> bool {

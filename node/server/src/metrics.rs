@@ -65,6 +65,10 @@ pub struct Metrics {
     pub(crate) http_errors: IntCounterVec,
     /// Clients cut off because they took nothing for too long.
     pub(crate) slow_clients: IntCounter,
+    /// Calls of hooks, by hook and outcome.
+    pub(crate) hook_calls: IntCounterVec,
+    /// Sessions ended because their credential expired.
+    pub(crate) credentials_expired: IntCounter,
     /// TLS handshakes that did not succeed.
     pub(crate) tls_handshake_failures: IntCounter,
     /// When the certificate in use ends.
@@ -230,6 +234,14 @@ impl Metrics {
             "version",
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let hook_calls = IntCounterVec::new(
+            Opts::new(
+                "halley_hook_calls_total",
+                "Calls of security hooks, by hook and outcome.",
+            ),
+            &["hook", "outcome"],
+        )?;
+        registry.register(Box::new(hook_calls.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
@@ -319,6 +331,11 @@ impl Metrics {
             slow_clients: counter(
                 "halley_slow_clients_total",
                 "WebSocket clients cut off because they took nothing for client.write_timeout_ms.",
+            )?,
+            hook_calls,
+            credentials_expired: counter(
+                "halley_credentials_expired_total",
+                "Sessions ended because their token, or what a hook allowed, expired.",
             )?,
             tls_handshake_failures: counter(
                 "halley_tls_handshake_failures_total",

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use halley_bayeux::{ChannelName, DefaultPolicy, EndReason, Engine};
+use halley_bayeux::{ChannelName, EndReason, Engine};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -26,6 +26,7 @@ use crate::http_server::{self, Http2Limits, HttpServer, Limits};
 use crate::metrics::{Metrics, NodeFigures};
 use crate::readiness::{Readiness, Unready};
 use crate::secret_file;
+use crate::security::{Security, SecurityError};
 use crate::services::{self, Direct, NodeInfo, NodesService, Presence};
 use crate::tls::{Tls, TlsFiles};
 
@@ -66,6 +67,9 @@ pub enum StartError {
     /// The node cannot take part in its cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The keys of the security policy cannot be used.
+    #[error("security: {0}")]
+    Security(#[from] SecurityError),
     /// A built-in channel name is not valid.
     #[error("channel: {0}")]
     Channel(#[from] halley_bayeux::InvalidChannel),
@@ -80,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) cluster: ClusterParts,
+    pub(crate) security: Security,
     /// `None`: clients are served in clear text.
     pub(crate) tls: Option<Arc<Tls>>,
     /// Notified when files that may have changed are to be read again.
@@ -162,10 +167,11 @@ impl Node {
             local_address("client.listen", config.client.listen, &client_listener)?;
         let admin_address = local_address("admin.listen", config.admin.listen, &admin_listener)?;
 
-        let policy = DefaultPolicy::new(config.seti.trust_handshake_user);
-        let engine = Engine::new(config.session.clone(), Arc::new(policy));
-        engine.set_wall_clock(since_1970().as_millis() as u64, clock.now());
         let metrics = Arc::new(Metrics::new()?);
+        let security = Security::new(&config, &name, Arc::clone(&metrics))?;
+        let engine = Engine::new(config.session.clone(), security.policy());
+        engine.set_wall_clock(since_1970().as_millis() as u64, clock.now());
+        security.attach(&engine);
         let tls = load_tls(&config, &metrics)?;
         let readiness = Arc::new(Readiness::starting());
         let url = client_url(&config, client_address, &name);
@@ -181,6 +187,7 @@ impl Node {
             metrics,
             readiness,
             cluster,
+            security,
             tls,
             reload: Notify::new(),
             drain_requested: CancellationToken::new(),
@@ -190,6 +197,9 @@ impl Node {
         let reload_ms = shared.config.client.tls.reload_interval_ms;
         if let Some(tls) = shared.tls.clone().filter(|_| reload_ms > 0) {
             background.spawn(tls.keep_fresh(Duration::from_millis(reload_ms), end.clone()));
+        }
+        if let Some(watch) = shared.security.watch_keys() {
+            background.spawn(end.clone().run_until_cancelled_owned(watch));
         }
         if shared.config.clustered() {
             let watch = secret_file::watch(Arc::clone(&shared));
@@ -520,6 +530,7 @@ async fn tick(shared: Arc<Shared>, end: CancellationToken) {
             .engine
             .set_wall_clock(since_1970().as_millis() as u64, now);
         shared.engine.tick(now);
+        shared.security.tick(&shared.engine, now);
         shared.cluster.judge(&shared.readiness);
     }
 }

@@ -1,6 +1,8 @@
 //! The configuration: one table, every error at once, the environment on top, nothing unknown accepted.
 
-use halley::config::{self, Config, ConfigError, Discovery, LogFormat, OPTIONS};
+use halley::config::{
+    self, Config, ConfigError, Discovery, LogFormat, OPTIONS, PolicyKind, ROW_LISTS,
+};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -299,5 +301,228 @@ fn secrets_are_masked() {
             "{shown}"
         );
         assert!(shown.contains("***"));
+    }
+}
+
+#[test]
+fn lists_of_tables_are_printed_so_that_they_can_be_made_live() {
+    let printed = config::reference();
+    for list in ROW_LISTS.iter() {
+        assert!(printed.contains(&list.variable()), "{}", list.key);
+        let head = format!("# [[{}]]\n", list.key);
+        let at = printed.find(&head).expect("the list is printed");
+        let live: String = printed[at..]
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .map(|line| format!("{}\n", line.trim_start_matches("# ")))
+            // What is left of the meanings is no TOML.
+            .filter(|line| line.starts_with('[') || line.contains(" = "))
+            .collect();
+        let read = valid(&live, &[]);
+        let rows = list.value(&read);
+        let row = rows[0].as_table().expect("a row");
+        assert_eq!(row.len(), list.columns.len(), "{live}");
+    }
+}
+
+#[test]
+fn every_problem_of_a_row_is_named_with_its_index() {
+    let told = errors(
+        "[[security.channels]]\npattern = \"/a\"\n[[security.channels]]\npatern = \"/b\"\nsubscribe = \"*\"\n\
+         [[security.channels]]\npattern = \"chat\"\npublish = [\"x\", 7]\ncreate = [\"\"]",
+        &[],
+    );
+    for line in [
+        "security.channels[2].patern: unknown key; known here: pattern, subscribe, publish, create",
+        "security.channels[2].pattern: is missing",
+        "security.channels[2].subscribe: expected a list, each entry string, found a string",
+        "security.channels[3].pattern: \"chat\" is not a channel such as",
+        "security.channels[3].publish: entry 2: expected string, found an integer",
+        "security.channels[3].create: a role must not be empty",
+    ] {
+        assert!(
+            told.iter().any(|found| found.starts_with(line)),
+            "{line} is missing in {told:#?}"
+        );
+    }
+    assert_eq!(told.len(), 6, "{told:#?}");
+    for (text, line) in [
+        (
+            "[security]\nchannels = 5",
+            "security.channels: expected tables [[security.channels]], found an integer",
+        ),
+        (
+            "[security.channels]\npattern = \"/a\"",
+            "security.channels: expected tables [[security.channels]], found a table",
+        ),
+        (
+            "[security]\nchannels = [\"/a\"]",
+            "security.channels[1]: expected a table, found a string",
+        ),
+        (
+            "[security]\nchanels = []",
+            "security.chanels: unknown key; known here: policy, channels",
+        ),
+        (
+            "[[security.rooms]]\npattern = \"/a\"",
+            "security.rooms: unknown key",
+        ),
+    ] {
+        let told = errors(text, &[]);
+        assert!(told[0].starts_with(line), "{text}: {told:?}");
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
+}
+
+#[test]
+fn rows_come_from_the_environment_as_a_whole() {
+    let file = "[[security.channels]]\npattern = \"/a\"\n[[security.channels]]\npattern = \"/b\"";
+    let variable = "HALLEY__SECURITY__CHANNELS";
+    let read = valid(
+        file,
+        &[(variable, "[{ pattern = \"/c/**\", subscribe = [\"*\"] }]")],
+    );
+    assert_eq!(read.security.channels.len(), 1);
+    let rule = &read.security.channels[0];
+    assert_eq!(rule.pattern.as_ref().expect("a pattern").as_str(), "/c/**");
+    assert_eq!(
+        (&rule.subscribe, &rule.create),
+        (&vec!["*".to_owned()], &None)
+    );
+    assert!(config::effective(&read).contains("security.channels=[{"));
+    assert!(!config::effective(&valid("", &[])).contains("security.channels"));
+    let told = errors(file, &[(variable, "/c")]);
+    assert!(
+        told[0].starts_with("security.channels: the text in HALLEY__SECURITY__CHANNELS"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn patterns_that_mean_nothing_are_refused() {
+    for (pattern, part) in [
+        ("/meta/**", "is never open to clients"),
+        ("/oort/x", "is never open to clients"),
+        ("/seti/**", "is never open to clients"),
+        ("/chat/{room}", "variables are not patterns"),
+        ("/a/", "has a rule already"),
+    ] {
+        let text = format!(
+            "[[security.channels]]\npattern = \"/a\"\n[[security.channels]]\npattern = {pattern:?}"
+        );
+        let told = errors(&text, &[]);
+        assert!(
+            told[0].starts_with("security.channels[2].pattern: ") && told[0].contains(part),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn security_that_does_not_fit_together_is_refused() {
+    let key = |name: &str| format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+    let rsa = key("rsa.pub.pem");
+    let jwt = "[security]\npolicy = \"jwt\"\n[security.jwt]\n";
+    let hooks = "[security]\npolicy = \"hooks\"\n[security.hooks]\n";
+    for (text, line) in [
+        (
+            "[security]\npolicy = \"ldap\"".to_owned(),
+            "security.policy: \"ldap\" is not one of",
+        ),
+        (
+            jwt.to_owned(),
+            "security.jwt.algorithms: name the algorithms",
+        ),
+        (
+            format!("{jwt}algorithms = [\"none\"]"),
+            "security.jwt.algorithms: entry 1: \"none\" is not one of",
+        ),
+        (
+            format!("{jwt}algorithms = [\"RS256\"]"),
+            "security.jwt: a key is needed",
+        ),
+        (
+            format!("{jwt}algorithms = [\"RS256\"]\npublic_key_file = \"/no/such\""),
+            "security.jwt.public_key_file: cannot read",
+        ),
+        (
+            format!("{jwt}algorithms = [\"ES256\"]\npublic_key_file = {rsa:?}"),
+            "security.jwt.public_key_file: the key is for RS256",
+        ),
+        (
+            format!(
+                "{jwt}algorithms = [\"RS256\"]\npublic_key_file = {rsa:?}\nsecret_file = {rsa:?}"
+            ),
+            "security.jwt.secret_file: is for HS256",
+        ),
+        (
+            format!("{jwt}algorithms = [\"HS256\"]\nsecret_file = {rsa:?}"),
+            "security.jwt.secret_file: the file holds a PEM key",
+        ),
+        (
+            format!("{jwt}algorithms = [\"RS256\"]\npublic_key_file = {rsa:?}\nuser_claim = \"\""),
+            "security.jwt.user_claim: must not be empty",
+        ),
+        (
+            "[security.jwt]\nalgorithms = [\"RS256\"]".to_owned(),
+            "security.policy: must be \"jwt\"",
+        ),
+        (
+            format!("{jwt}algorithms = [\"RS256\"]\njwks_url = \"https://a/\""),
+            "security.jwt.jwks_url: https is not spoken",
+        ),
+        (
+            "[security.jwt]\njwks_url = \"http://a/\"".to_owned(),
+            "security.policy: must be \"jwt\"",
+        ),
+        (hooks.to_owned(), "security.hooks: an address is needed"),
+        (
+            format!("{hooks}publish = \"https://a/\""),
+            "security.hooks.publish: https is not spoken",
+        ),
+        (
+            format!("{hooks}publish = \"a/b\""),
+            "security.hooks.publish: \"a/b\" is not an address",
+        ),
+        (
+            format!("{hooks}publish = \"http://a/\"\ntoken_file = \"/no/such\""),
+            "security.hooks.token_file: cannot read",
+        ),
+        (
+            format!("{hooks}publish = \"http://a/\"\ntoken_file = {rsa:?}"),
+            "security.hooks.token_file: the file must hold one line",
+        ),
+        (
+            "[security.hooks]\nsubscribe = \"http://a/\"".to_owned(),
+            "security.policy: must be \"hooks\"",
+        ),
+        (
+            format!("{hooks}publish = \"http://a/\"\n[seti]\ntrust_handshake_user = true"),
+            "seti.trust_handshake_user: is on",
+        ),
+    ] {
+        let told = errors(&text, &[]);
+        assert_eq!(told.len(), 1, "{text}: {told:?}");
+        assert!(told[0].starts_with(line), "{text}: {told:?}");
+    }
+    let read = valid(
+        &format!("{jwt}algorithms = [\"RS256\"]\npublic_key_file = {rsa:?}"),
+        &[],
+    );
+    assert_eq!(read.security.policy, PolicyKind::Jwt);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("token");
+    std::fs::write(&file, "the-hook-token\n").expect("writes");
+    let token_file = file.display().to_string();
+    let read = valid(
+        &format!("{hooks}publish = \"http://a/\"\ntoken_file = {token_file:?}"),
+        &[],
+    );
+    assert_eq!(
+        read.security.hooks.token().expect("a token").bytes(),
+        b"the-hook-token"
+    );
+    for shown in [config::effective(&read), format!("{read:?}")] {
+        assert!(!shown.contains("the-hook-token"), "{shown}");
     }
 }

@@ -26,6 +26,31 @@ fn configuration_page_holds_what_halley_config_prints() {
     );
 }
 
+#[test]
+fn security_page_names_every_refusal() {
+    let security = page("security.md");
+    for error in [
+        "403:token_missing:handshake_denied",
+        "403:token_invalid:handshake_denied",
+        "403:token_expired:handshake_denied",
+        "403:token_key_unknown:handshake_denied",
+        "hook_unreachable",
+        "hook_timeout",
+        "hook_answer_invalid",
+        "denied_by_hook",
+        "403:denied_by_security_policy:create_denied",
+        "403:denied_by_security_policy:channel_create_denied",
+        "403:denied_by_security_policy:subscribe_denied",
+        "403:denied_by_security_policy:publish_denied",
+        "402::session_unknown",
+    ] {
+        assert!(
+            security.contains(error),
+            "docs/security.md does not explain {error}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn operations_page_names_every_metric() {
     let node = node("").await;

@@ -296,12 +296,13 @@ async fn a_drain_releases_held_connects() {
     let held = tokio::spawn(async move {
         let connect = json!({ "channel": "/meta/connect", "clientId": held.client_id,
             "connectionType": "long-polling" });
-        held.send(connect, &[]).await.status()
+        held.exchange(connect).await
     });
     metric_becomes(&node, "halley_held_connects", 1.0).await;
     node.drain().await;
     // As over HTTP/1.1: an answer, not a broken connection.
-    let status = within("the answer", held).await.expect("an answer");
-    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    let replies = within("the answer", held).await.expect("an answer");
+    assert_eq!(replies[0]["error"], "402::session_unknown");
+    assert_eq!(replies[0]["advice"]["reconnect"], "handshake");
     within("the end", ended).await.expect("no panic");
 }

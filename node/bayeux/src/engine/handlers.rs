@@ -60,10 +60,10 @@ impl Engine {
             });
             return Outcome::Replied;
         }
-        let user = match self.policy.can_handshake(message).resolve().await {
-            HandshakeVerdict::Grant { user } => user,
-            HandshakeVerdict::Deny { advice } => {
-                reply.refuse(refusal::HANDSHAKE_DENIED);
+        let (user, attachment) = match self.policy.can_handshake(message).resolve().await {
+            HandshakeVerdict::Grant { user, attachment } => (user, attachment),
+            HandshakeVerdict::Deny { reason, advice } => {
+                reply.refuse(denied(Denied::Handshake, &reason));
                 reply.advice = Some(advice.unwrap_or(Advice::NONE));
                 return Outcome::Replied;
             }
@@ -78,7 +78,7 @@ impl Engine {
         };
         let acknowledges = self.config.ack && message.ext_field("ack") == Some("true");
         let transport = context.origin.transport();
-        let session = self.add_session(transport, user, browser, None, acknowledges);
+        let session = self.add_session(transport, user, attachment, browser, None, acknowledges);
         reply.succeed();
         if acknowledges {
             reply.set_ext_raw("ack", "true");

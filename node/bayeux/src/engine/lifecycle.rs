@@ -1,7 +1,7 @@
 use super::Engine;
 use crate::session::{Binding, HoldPlace, LocalReceiver, NEVER, Session, State, Transport};
 use crate::wheel::Entry;
-use crate::{Activity, EndReason, Millis, Publication, SessionId, UserId};
+use crate::{Activity, Attachment, EndReason, Millis, Publication, SessionId, UserId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +18,7 @@ impl Engine {
         &self,
         transport: Transport,
         user: Option<UserId>,
+        attachment: Option<Attachment>,
         browser: Option<Box<str>>,
         local: Option<Arc<dyn LocalReceiver>>,
         acknowledges: bool,
@@ -29,6 +30,7 @@ impl Engine {
             SessionId::random(),
             self.draw_key(),
             user,
+            attachment,
             browser,
             local,
             state,

@@ -37,7 +37,7 @@ impl Engine {
     ) -> LocalSession {
         LocalSession {
             engine: self.clone(),
-            session: self.add_session(Transport::Local, user, None, Some(receiver), false),
+            session: self.add_session(Transport::Local, user, None, None, Some(receiver), false),
         }
     }
 }

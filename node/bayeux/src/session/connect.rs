@@ -202,7 +202,10 @@ impl State {
             }
             Phase::Ended(EndReason::Expired) => {}
             Phase::Ended(
-                EndReason::QueueOverflow | EndReason::NodeSuspended | EndReason::Shutdown,
+                EndReason::CredentialExpired
+                | EndReason::QueueOverflow
+                | EndReason::NodeSuspended
+                | EndReason::Shutdown,
             ) => {
                 reply.refuse(refusal::SESSION_UNKNOWN);
                 reply.advice = Some(Advice::HANDSHAKE);

@@ -5,6 +5,7 @@
 /// | `Disconnected` | `successful`, `reconnect: none`, before the disconnect reply | stays open |
 /// | `Server` | a `/meta/disconnect` message, then as above | the message is pushed; stays open |
 /// | `Expired` | none is held then; after `max_processing_ms`: `successful`, without advice | stays open |
+/// | `CredentialExpired` | `402` and `reconnect: handshake` | stays open |
 /// | `QueueOverflow` | `402` and `reconnect: handshake` | close 1013 `queue_overflow` |
 /// | `NodeSuspended` | `402` and `reconnect: handshake` | close 1012 `node_suspended` |
 /// | `Shutdown` | what waits, `402` and `reconnect: handshake` (CometD: an error status) | close 1001 `shutdown` |
@@ -18,6 +19,8 @@ pub enum EndReason {
     Server,
     /// The client was silent for too long.
     Expired,
+    /// What the client showed at its handshake is not valid any more: it must handshake again, with something newer.
+    CredentialExpired,
     /// More waits for the client than the bounds allow; instead of a gap the session ends.
     QueueOverflow,
     /// The process was suspended for so long that siblings have given up on it.
@@ -31,7 +34,7 @@ impl EndReason {
     #[must_use]
     pub const fn close(self) -> Option<(u16, &'static str)> {
         match self {
-            Self::Disconnected | Self::Server | Self::Expired => None,
+            Self::Disconnected | Self::Server | Self::Expired | Self::CredentialExpired => None,
             Self::QueueOverflow => Some((1013, "queue_overflow")),
             Self::NodeSuspended => Some((1012, "node_suspended")),
             Self::Shutdown => Some((1001, "shutdown")),

@@ -20,7 +20,7 @@ pub(crate) use state::{
     Binding, Enqueued, Hold, HoldPlace, NEVER, Phase, QueueLimits, State, Wakers,
 };
 
-use crate::{ChannelName, Publication, SessionId, UserId};
+use crate::{Attachment, ChannelName, Publication, SessionId, UserId};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -78,6 +78,8 @@ pub struct Session {
     /// Unique in the engine, in order of creation: what subscriber lists are sorted by.
     key: u64,
     user: Option<UserId>,
+    /// What the security policy keeps with the session.
+    attachment: Option<Attachment>,
     /// The cookie value that HTTP requests must show.
     browser: Option<Box<str>>,
     local: Option<Arc<dyn LocalReceiver>>,
@@ -93,6 +95,7 @@ impl Session {
         id: SessionId,
         key: u64,
         user: Option<UserId>,
+        attachment: Option<Attachment>,
         browser: Option<Box<str>>,
         local: Option<Arc<dyn LocalReceiver>>,
         state: State,
@@ -101,6 +104,7 @@ impl Session {
             id,
             key,
             user,
+            attachment,
             browser,
             local,
             channels_created: AtomicU32::new(0),
@@ -125,6 +129,12 @@ impl Session {
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {
         self.user.as_ref()
+    }
+
+    /// What the security policy attached at the handshake, if it is of this type.
+    #[must_use]
+    pub fn attachment<T: std::any::Any>(&self) -> Option<&T> {
+        self.attachment.as_ref()?.get()
     }
 
     /// Whether the session belongs to code inside the node.

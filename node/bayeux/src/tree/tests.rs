@@ -15,6 +15,7 @@ fn session(key: u64) -> Arc<Session> {
         None,
         None,
         None,
+        None,
         State::new(Transport::WebSocket, false),
     )
 }

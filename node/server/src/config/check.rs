@@ -6,6 +6,7 @@ use std::path::Path;
 use halley_cluster::{InvalidSecrets, NodeName, Secrets};
 use subtle::ConstantTimeEq as _;
 
+use super::check_security;
 use super::load::Problem;
 use super::types::{Config, Discovery};
 use crate::tls::TlsFiles;
@@ -67,6 +68,7 @@ pub(super) fn check(config: &mut Config, mesh: bool, discovery: bool, problems: 
     tls(config, problems);
     admin(config, problems);
     mesh_secret(config, mesh, discovery, problems);
+    check_security::check(config, problems);
     if config.mesh.clustered {
         mesh_relations(config, problems);
         if config.session.max_message_bytes > MESSAGE_BYTES_MAX {
@@ -333,7 +335,7 @@ fn is_host_port(text: &str) -> bool {
         })
 }
 
-fn read_trimmed(file: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read_trimmed(file: &Path) -> Result<Vec<u8>, String> {
     let bytes =
         std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
     Ok(bytes.trim_ascii().to_vec())

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use toml::Value;
 
 use super::check::Secret;
-use super::types::{Discovery, LogFormat, LogLevel};
+use super::types::{Discovery, LogFormat, LogLevel, PolicyKind, TokenAlgorithm};
 
 /// What a value looks like, so that text from the environment can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,8 @@ pub(super) trait Field: Sized {
     fn write(&self) -> Option<Value>;
 }
 
-fn found(value: &Value) -> &'static str {
+/// What a value is, for an error.
+pub(super) fn found(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "a string",
         Value::Integer(_) => "an integer",
@@ -170,6 +171,14 @@ words!(
 words!(
     Activity, "one of \"off\", \"client\", \"client-server\"",
     "off" => Off, "client" => Client, "client-server" => ClientServer
+);
+words!(
+    PolicyKind, "one of \"anonymous\", \"jwt\", \"hooks\"",
+    "anonymous" => Anonymous, "jwt" => Jwt, "hooks" => Hooks
+);
+words!(
+    TokenAlgorithm, "one of \"HS256\", \"RS256\", \"ES256\", \"EdDSA\"",
+    "HS256" => Hs256, "RS256" => Rs256, "ES256" => Es256, "EdDSA" => EdDsa
 );
 words!(
     Discovery, "one of \"static\", \"multicast\", \"dns\"",

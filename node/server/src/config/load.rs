@@ -9,6 +9,7 @@ use toml::{Table, Value};
 use super::check;
 use super::field::Shape;
 use super::options::{OPTIONS, Opt};
+use super::rows::{ROW_LISTS, RowList};
 use super::types::Config;
 
 /// One thing that is wrong with one key.
@@ -109,6 +110,9 @@ impl Config {
             {
                 problems.push(Problem::new(*key, what));
             }
+            if let Some(list) = find_list(key) {
+                list.read(&mut config, value, &mut problems);
+            }
         }
         check::check(&mut config, mesh, discovery, &mut problems);
         if problems.is_empty() {
@@ -121,6 +125,10 @@ impl Config {
 
 fn find(key: &str) -> Option<&'static Opt> {
     OPTIONS.iter().find(|option| option.key == key)
+}
+
+fn find_list(key: &str) -> Option<&'static RowList> {
+    ROW_LISTS.iter().find(|list| list.key == key)
 }
 
 fn is_section(key: &str) -> bool {
@@ -145,9 +153,12 @@ fn flatten(
         } else {
             format!("{above}.{name}")
         };
-        match (find(&key), value) {
-            (Some(option), value) => {
-                values.insert(option.key, value);
+        let known = find(&key)
+            .map(|option| option.key)
+            .or_else(|| find_list(&key).map(|list| list.key));
+        match (known, value) {
+            (Some(key), value) => {
+                values.insert(key, value);
             }
             (None, Value::Table(table)) if is_section(&key) => {
                 flatten(&key, table, values, problems)
@@ -173,6 +184,12 @@ fn unknown(key: String, section: &str) -> Problem {
             .iter()
             .filter(|option| option.section() == section)
             .map(Opt::name)
+            .chain(
+                ROW_LISTS
+                    .iter()
+                    .filter(|list| list.section() == section)
+                    .filter_map(|list| list.key.rsplit('.').next()),
+            )
             .collect()
     };
     Problem::new(
@@ -187,6 +204,21 @@ fn from_environment(
     values: &mut BTreeMap<&'static str, Value>,
     problems: &mut Vec<Problem>,
 ) {
+    if let Some(list) = ROW_LISTS
+        .iter()
+        .find(|list| list.variable().eq_ignore_ascii_case(variable))
+    {
+        match literal(text) {
+            Ok(value) => {
+                values.insert(list.key, value);
+            }
+            Err(()) => problems.push(Problem::new(
+                list.key,
+                format!("the text in {variable} is not a TOML list of tables"),
+            )),
+        }
+        return;
+    }
     let Some(option) = OPTIONS
         .iter()
         .find(|option| option.variable().eq_ignore_ascii_case(variable))

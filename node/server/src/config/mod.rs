@@ -6,14 +6,17 @@
 //! env  ──┘
 //! ```
 //!
-//! [`OPTIONS`] is the only list of options there is: reading, printing (`halley config`), the environment and the
-//! logged effective configuration all walk it. An option that is not in it is an error that names the key.
+//! [`OPTIONS`] is the only list of options there is, and [`ROW_LISTS`] the only list of lists of tables: reading, printing
+//! (`halley config`), the environment and the logged effective configuration all walk them. A key that is in neither is an
+//! error that names it.
 
 mod check;
+mod check_security;
 mod field;
 mod load;
 mod options;
 mod print;
+mod rows;
 mod types;
 
 pub(crate) use check::read_secret_file;
@@ -21,7 +24,9 @@ pub use check::{Secret, Token};
 pub use load::{ConfigError, Problem};
 pub use options::{OPTIONS, Opt};
 pub use print::{effective, reference};
+pub use rows::{Column, ROW_LISTS, RowList};
 pub use types::{
-    AdminConfig, ClientConfig, Config, Discovery, DnsConfig, Http2Config, LogConfig, LogFormat,
-    LogLevel, MeshConfig, MulticastConfig, NodeConfig, PresenceConfig, SetiConfig, TlsConfig,
+    AdminConfig, ChannelRule, ClientConfig, Config, Discovery, DnsConfig, HooksConfig, Http2Config,
+    JwtConfig, LogConfig, LogFormat, LogLevel, MeshConfig, MulticastConfig, NodeConfig, PolicyKind,
+    PresenceConfig, SecurityConfig, SetiConfig, TlsConfig, TokenAlgorithm,
 };

@@ -51,10 +51,7 @@ impl Opt {
     /// The environment variable that overrides it.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!(
-            "HALLEY__{}",
-            self.key.replace('.', "__").to_ascii_uppercase()
-        )
+        variable(self.key)
     }
 
     /// The value in a configuration as TOML; `None` when it is not set. Secrets come out masked.
@@ -74,6 +71,11 @@ impl Opt {
         }
         (self.set)(config, value)
     }
+}
+
+/// The environment variable of a key.
+pub(super) fn variable(key: &str) -> String {
+    format!("HALLEY__{}", key.replace('.', "__").to_ascii_uppercase())
 }
 
 fn kind_of<T: Field>(_: fn(&Config) -> &T) -> (&'static str, Shape) {
@@ -264,6 +266,51 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Whose messages keep a session alive that would otherwise be disconnected as inactive (CometD's activity extension); connects never do.";
         "extensions.maxInactivity", session.max_inactivity_ms, in 1..=DAY_MS,
             "Milliseconds without activity after which the next connect ends the session.";
+
+        "security.policy", security.policy,
+            "How clients are recognised: nobody is (or, with seti.trust_handshake_user, whoever they say), by the token in the handshake, or by asking the application.";
+
+        "security.jwt.algorithms", security.jwt.algorithms, like "[\"RS256\"]",
+            "Algorithms that a token may be signed with; a key is used with its own algorithm only.";
+        "security.jwt.secret_file", security.jwt.secret_file, like "\"/etc/halley/jwt-secret\"",
+            "File with the secret for HS256, at least 32 bytes.";
+        "security.jwt.public_key_file", security.jwt.public_key_file, like "\"/etc/halley/jwt.pem\"",
+            "File with one public key in PEM, for RS256, ES256 or EdDSA.";
+        "security.jwt.jwks_file", security.jwt.jwks_file, like "\"/etc/halley/jwks.json\"",
+            "File with a JSON Web Key Set.";
+        "security.jwt.jwks_url", security.jwt.jwks_url, like "\"http://127.0.0.1:9000/jwks.json\"",
+            "Address of a JSON Web Key Set, http only; secrets in it are not used.";
+        "security.jwt.jwks_refresh_ms", security.jwt.jwks_refresh_ms, in 1000..=DAY_MS,
+            "Milliseconds between two fetches of that set; sooner when a token names a key that is not in it, but not within 5 s.";
+        "security.jwt.reload_ms", security.jwt.reload_ms, in 100..=DAY_MS,
+            "Milliseconds between two looks whether a key file has changed.";
+        "security.jwt.issuer", security.jwt.issuer, "Issuers (claim iss) of which a token must have one; empty: any.";
+        "security.jwt.audience", security.jwt.audience,
+            "Audiences (claim aud) of which a token must name one; empty: a token that names an audience is refused.";
+        "security.jwt.leeway_s", security.jwt.leeway_s, in 0..=3600,
+            "Seconds by which clocks may differ: a token counts this much longer, and this much earlier.";
+        "security.jwt.user_claim", security.jwt.user_claim, "Claim with the user; dots lead into objects.";
+        "security.jwt.roles_claim", security.jwt.roles_claim,
+            "Claim with the roles, a list or words with spaces between them; dots lead into objects.";
+        "security.jwt.required", security.jwt.required,
+            "Whether a client without a token is refused; when false it has neither user nor roles.";
+
+        "security.hooks.handshake", security.hooks.handshake, like "\"http://127.0.0.1:9000/handshake\"",
+            "Address that decides on handshakes and names user and roles; when absent: everyone gets a session, without user.";
+        "security.hooks.subscribe", security.hooks.subscribe, like "\"http://127.0.0.1:9000/subscribe\"",
+            "Address that decides on subscriptions, after security.channels; when absent: those alone decide.";
+        "security.hooks.publish", security.hooks.publish, like "\"http://127.0.0.1:9000/publish\"",
+            "Address that decides on publishing, after security.channels; when absent: those alone decide.";
+        "security.hooks.token_file", security.hooks.token_file, like "\"/etc/halley/hook-token\"",
+            "File with the token that the node shows to the hooks (Authorization: Bearer).";
+        "security.hooks.timeout_ms", security.hooks.timeout_ms, in 10..=60_000,
+            "Milliseconds for one answer, with waiting for a place and retries; then the client is refused.";
+        "security.hooks.max_concurrent", security.hooks.max_concurrent, in 1..=10_000,
+            "Calls under way at one time; further ones wait, and with them the clients that caused them.";
+        "security.hooks.retries", security.hooks.retries, in 0..=10,
+            "Further attempts when no connection can be made; what was sent is never sent again.";
+        "security.hooks.cache_ms", security.hooks.cache_ms, in 0..=DAY_MS,
+            "Milliseconds for which an answer about a session and a channel counts again; 0: every time is asked.";
 
         "seti.trust_handshake_user", seti.trust_handshake_user,
             "Take the user of a session from the handshake's ext.halley.user. Anyone can claim any name: only for demonstrations and behind a proxy that sets it.";

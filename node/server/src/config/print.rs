@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::options::{OPTIONS, Opt};
+use super::rows::{ROW_LISTS, RowList};
 use super::types::Config;
 
 /// Every option with type, default and meaning, as a TOML file that means exactly the defaults.
@@ -16,6 +17,10 @@ pub fn reference() -> String {
     let mut section = "";
     for option in OPTIONS.iter() {
         if option.section() != section {
+            let next = root(option.section());
+            if next != root(section) {
+                describe_lists(&mut out, root(section));
+            }
             section = option.section();
             let _ = write!(out, "\n[{section}]\n");
         }
@@ -34,7 +39,43 @@ pub fn reference() -> String {
             }
         }
     }
+    describe_lists(&mut out, root(section));
     out
+}
+
+/// The outermost section.
+fn root(section: &str) -> &str {
+    section.split('.').next().unwrap_or(section)
+}
+
+/// The lists of tables of an outermost section: behind its options, where TOML allows them.
+fn describe_lists(out: &mut String, root_section: &str) {
+    for list in ROW_LISTS.iter() {
+        if root(list.section()) == root_section {
+            describe_list(out, list);
+        }
+    }
+}
+
+fn describe_list(out: &mut String, list: &RowList) {
+    let _ = write!(
+        out,
+        "\n# {} (list of tables; {})\n# [[{}]]\n",
+        list.meaning,
+        list.variable(),
+        list.key
+    );
+    for column in &list.columns {
+        let _ = writeln!(
+            out,
+            "# # {} ({}{})\n# {} = {}",
+            column.meaning,
+            column.kind,
+            if column.required { ", required" } else { "" },
+            column.name,
+            column.example
+        );
+    }
 }
 
 fn describe(out: &mut String, option: &Opt) {
@@ -66,6 +107,12 @@ pub fn effective(config: &Config) -> String {
                 if out.is_empty() { "" } else { " " },
                 option.key
             );
+        }
+    }
+    for list in ROW_LISTS.iter() {
+        let value = list.value(config);
+        if value.as_array().is_some_and(|rows| !rows.is_empty()) {
+            let _ = write!(out, " {}={value}", list.key);
         }
     }
     out

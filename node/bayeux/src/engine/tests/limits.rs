@@ -1,14 +1,14 @@
 use super::*;
 use crate::{
-    Decision, Delivery, Extension, Flow, HandshakeVerdict, Message, Reply, SecurityPolicy, Session,
-    UserId, Verdict,
+    Advice, Decision, Delivery, Extension, Flow, HandshakeVerdict, Message, Reply, SecurityPolicy,
+    Session, UserId, Verdict,
 };
 use parking_lot::Mutex;
 
 #[test]
 fn an_idle_session_is_small() {
-    // With its held connect and its acknowledgements boxed. With the counters of the Arc 320 bytes, a size class of the allocator.
-    assert!(size_of::<Session>() <= 304, "{}", size_of::<Session>());
+    // With its held connect and its acknowledgements boxed, and 16 bytes for what the policy attaches.
+    assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
     assert!(
         size_of::<crate::session::Hold>() <= 96,
         "{}",
@@ -150,9 +150,16 @@ impl SecurityPolicy for Slow {
         let user = message
             .ext_field("user")
             .and_then(|raw| UserId::new(raw.trim_matches('"')).ok());
-        let verdict = match user {
-            Some(_) => HandshakeVerdict::Grant { user },
-            None => HandshakeVerdict::Deny { advice: None },
+        let verdict = match (&user, message.ext_field("why")) {
+            (Some(_), _) => HandshakeVerdict::Grant {
+                user,
+                attachment: Some(crate::Attachment::new(7_u32)),
+            },
+            (None, Some(_)) => HandshakeVerdict::Deny {
+                reason: "because".into(),
+                advice: Some(Advice::HANDSHAKE),
+            },
+            (None, None) => HandshakeVerdict::deny(),
         };
         Decision::Later(Box::pin(async move { verdict }))
     }
@@ -210,9 +217,24 @@ async fn section_5_5_denied_handshake_and_policies_that_answer_later() {
     let reply = exchange(
         &engine,
         &mut peer,
+        json!({"channel":"/meta/handshake","ext":{"why":1}}),
+    )
+    .await;
+    assert_eq!(
+        reply[0]["error"],
+        json!("403:because:handshake_denied"),
+        "a policy may say why"
+    );
+    assert_eq!(reply[0]["advice"]["reconnect"], json!("handshake"));
+    let reply = exchange(
+        &engine,
+        &mut peer,
         json!({"channel":"/meta/handshake","ext":{"user":"alice"}}),
     )
     .await;
+    let session = peer.session().unwrap();
+    assert_eq!(session.attachment::<u32>(), Some(&7));
+    assert_eq!(session.attachment::<u64>(), None);
     let id = reply[0]["clientId"].as_str().unwrap().to_owned();
     assert_eq!(peer.session().unwrap().user().unwrap().as_str(), "alice");
     let reply = exchange(

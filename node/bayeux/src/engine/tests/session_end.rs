@@ -241,6 +241,25 @@ fn suspension_and_shutdown_close_connections() {
 }
 
 #[test]
+fn an_expired_credential_asks_for_a_handshake_on_the_same_connection() {
+    let engine = engine();
+    let (mut ws, id) = Ws::connected(&engine);
+    ws.hold(&id, "1");
+    let (mut browser, other) = Browser::connected(&engine);
+    let mut held = browser.hold(&other, "1");
+    assert_eq!(held.poll(START), Value::Null);
+    engine.end_all_sessions(EndReason::CredentialExpired, START);
+    let told = json!([{"channel":"/meta/connect","id":"1","successful":false,
+        "error":"402::session_unknown","advice":{"reconnect":"handshake","interval":0}}]);
+    assert_eq!(ws.next(), told);
+    assert_eq!(held.poll(START), told);
+    // No close frame: the same WebSocket makes the next session.
+    let next = ws.handshake();
+    assert_ne!(next, id);
+    assert_eq!(engine.session_count(), 1);
+}
+
+#[test]
 fn section_7_3_expiry() {
     let engine = engine();
     // Handshake without connect: interval + maxInterval after the reply, though the connection is open.
