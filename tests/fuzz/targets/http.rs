@@ -58,6 +58,7 @@ fuzz_target!(|text: &str| {
                 let request = HttpRequest {
                     browser: cookie.as_deref(),
                     http2: false,
+                    callback: false,
                 };
                 match rig::now_or_never(engine.http_request(request, &body, now)) {
                     Ok(HttpOutcome::Reply(reply)) => browser.answered(reply, now),
