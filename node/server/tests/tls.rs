@@ -113,6 +113,29 @@ async fn whoever_does_not_shake_hands_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_nothing_is_cut_off_over_tls_too() {
+    let authority = Authority::new();
+    let bounds =
+        "[client]\nwrite_timeout_ms = 300\n[session]\nmaxQueue = 100000\nmaxQueueBytes = 100000000";
+    let node = node(&(authority.toml("") + bounds)).await;
+    let address = node.client_address();
+    let mut deaf = Ws::over(authority.connect(address, &[]).await, address).await;
+    deaf.join(Value::Null).await;
+    deaf.subscribe("/flood").await;
+    let mut writer = Ws::over(authority.connect(address, &[]).await, address).await;
+    writer.join(Value::Null).await;
+    let data = "x".repeat(50_000);
+    let mut rounds = 0;
+    while metric(&node, "halley_slow_clients_total").await == 0.0 {
+        let reply = writer.publish("/flood", json!(data)).await;
+        assert_eq!(reply["successful"], true);
+        rounds += 1;
+        assert!(rounds < 5_000, "the slow client is never cut off");
+    }
+    writer.proves_itself("still here").await;
+}
+
+#[tokio::test]
 async fn a_drain_ends_connections_over_tls() {
     let authority = Authority::new();
     let node = node(&authority.toml("")).await;

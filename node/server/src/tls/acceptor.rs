@@ -71,8 +71,8 @@ impl Tls {
         match result {
             Ok(loaded) => {
                 self.current.store(Arc::clone(&loaded.config));
-                self.metrics.tls_reloads.inc();
                 announce("TLS certificate reloaded", &loaded, &self.metrics);
+                self.metrics.tls_reloads.inc();
             }
             Err(problem) => {
                 self.metrics.tls_reload_failures.inc();
