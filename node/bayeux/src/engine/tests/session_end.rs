@@ -299,6 +299,24 @@ fn section_7_3_a_client_interval_extends_expiry() {
     assert_eq!(engine.session_count(), 0);
 }
 
+/// A client cannot keep a session without a connection for as long as it likes.
+#[test]
+fn section_7_3_the_interval_of_a_client_is_capped() {
+    let engine = engine();
+    let (mut ws, id) = Ws::connected(&engine);
+    ws.ask(
+        json!({"channel":"/meta/connect","clientId":id,"advice":{"timeout":0,"interval":3_600_000}}),
+    );
+    ws.pass(69_900);
+    assert_eq!(engine.session_count(), 1);
+    ws.pass(70_200);
+    assert_eq!(
+        engine.session_count(),
+        0,
+        "60 s of interval and 10 s of grace"
+    );
+}
+
 #[test]
 fn section_7_3_a_held_connect_does_not_expire_and_a_session_may_have_its_own_grace() {
     let engine = engine_with(|config| config.timeout_ms = 60_000);
