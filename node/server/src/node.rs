@@ -232,7 +232,7 @@ impl Node {
             listener,
             stop: self.end.clone(),
             shared: Arc::new(http_server::Shared {
-                router: admin::router(Arc::clone(&self.shared)),
+                routes: admin::router(Arc::clone(&self.shared)).into(),
                 limits: Limits {
                     max_connections: ADMIN_CONNECTIONS_MAX,
                     header_timeout: Duration::from_millis(client.header_timeout_ms),
@@ -264,7 +264,7 @@ impl Node {
             listener,
             stop: self.stop_accepting.clone(),
             shared: Arc::new(http_server::Shared {
-                router: client::router(endpoint, client.demo),
+                routes: client::routes(endpoint, client.demo),
                 limits: Limits {
                     max_connections: client.max_connections,
                     header_timeout: Duration::from_millis(client.header_timeout_ms),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use halley_bayeux::{HttpOutcome, HttpReply, HttpRequest, Released};
@@ -13,11 +12,11 @@ use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
 use prometheus::IntGauge;
 
 use super::callback_polling;
 use super::endpoint::Endpoint;
+use super::patience::{Waited, wait};
 use super::ticket_body::TicketBody;
 use crate::cookies;
 use crate::http_server::Caller;
@@ -30,7 +29,10 @@ const DRAIN_BYTES_MAX: usize = 1 << 20;
 const DRAIN_TIME_MAX: Duration = Duration::from_millis(300);
 
 /// Answers one POST.
-pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Response {
+pub(super) async fn answer<B>(endpoint: Arc<Endpoint>, request: http::Request<B>) -> Response
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
     let (parts, body) = request.into_parts();
     if !is_utf8(&parts.headers) {
         return endpoint.refusal(
@@ -38,37 +40,34 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
             "Only UTF-8 is understood",
         );
     }
-    let reading = tokio::time::timeout(
-        endpoint.body_timeout,
-        read(body, endpoint.message_bytes_max),
-    );
-    // A node that ends does not wait for the rest of a body.
-    let Some(read) = endpoint.close.run_until_cancelled(reading).await else {
-        return closing(
-            endpoint.refusal(StatusCode::SERVICE_UNAVAILABLE, "The node is about to end"),
-        );
-    };
-    let body = match read {
-        Ok(Ok(body)) => body,
-        Ok(Err(BodyFault::TooLarge)) => {
+    let reading = read(body, endpoint.message_bytes_max);
+    let body = match wait(reading, endpoint.body_timeout, &endpoint.close).await {
+        Waited::For(Ok(body)) => body,
+        // A node that ends does not wait for the rest of a body.
+        Waited::NodeEnds => {
+            return closing(
+                endpoint.refusal(StatusCode::SERVICE_UNAVAILABLE, "The node is about to end"),
+            );
+        }
+        Waited::For(Err(BodyFault::TooLarge)) => {
             return closing(endpoint.refusal(StatusCode::PAYLOAD_TOO_LARGE, "Body too large"));
         }
-        Ok(Err(BodyFault::Broken)) => {
+        Waited::For(Err(BodyFault::Broken)) => {
             return closing(endpoint.refusal(StatusCode::BAD_REQUEST, "Body is broken"));
         }
-        Err(_) => {
+        Waited::TooLong => {
             return closing(
                 endpoint.refusal(StatusCode::REQUEST_TIMEOUT, "Body did not arrive in time"),
             );
         }
     };
-    exchange(&endpoint, &parts, body, None).await
+    exchange(&endpoint, parts, body, None).await
 }
 
 /// Hands a request to the engine and waits for the reply; with `callback` that is a script which calls this function.
 pub(super) async fn exchange(
     endpoint: &Endpoint,
-    parts: &Parts,
+    parts: Parts,
     body: Bytes,
     callback: Option<&str>,
 ) -> Response {
@@ -90,7 +89,8 @@ pub(super) async fn exchange(
     {
         Ok(HttpOutcome::Reply(reply)) => replied(endpoint, reply, secure, callback),
         Ok(HttpOutcome::Hold(mut held)) => {
-            drop(body);
+            // All that holds the connection's read buffer.
+            drop((body, parts));
             let _counted = Counted::new(&endpoint.metrics.held_connects);
             // When the client goes away this future is dropped, and `held` with it, which frees the session's slot.
             match poll_fn(|cx| held.poll_release(cx, endpoint.clock.now())).await {
@@ -155,7 +155,10 @@ enum BodyFault {
 }
 
 /// Reads the whole body, at most `bytes_max`; one that came in one piece is not copied.
-async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyFault> {
+async fn read<B>(mut body: B, bytes_max: usize) -> Result<Bytes, BodyFault>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
     let declared = body.size_hint().lower();
     if declared > bytes_max as u64 {
         drain(body).await;
@@ -188,7 +191,10 @@ async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyFault> {
     Ok(joined.map_or(whole, BytesMut::freeze))
 }
 
-async fn drain(mut body: Body) {
+async fn drain<B>(mut body: B)
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
     let _ = tokio::time::timeout(DRAIN_TIME_MAX, async {
         let mut left = DRAIN_BYTES_MAX;
         while let Some(Ok(frame)) = body.frame().await {

@@ -12,12 +12,13 @@ mod callback_polling;
 mod closing;
 mod endpoint;
 mod long_polling;
+mod patience;
 mod ticket_body;
 mod upgrade;
 mod websocket;
 
 pub(crate) use closing::{Close, say_goodbye};
-pub(crate) use endpoint::{Endpoint, router};
+pub(crate) use endpoint::{Endpoint, routes};
 pub(crate) use upgrade::{Refused, Upgrade, socket_config};
 
 /// A WebSocket of a client.

@@ -52,6 +52,7 @@ fn run(endpoint: Arc<Endpoint>, socket: Socket) -> impl Future<Output = ()> + Se
         last_inbound: Instant::now(),
         unflushed: false,
         burst: 0,
+        drained: false,
     };
     async move {
         endpoint.metrics.websockets.inc();
@@ -99,6 +100,8 @@ struct Connection {
     unflushed: bool,
     /// Frames written since the client was last listened to.
     burst: u32,
+    /// All that has been read has been taken: the library, which clears its buffer each time, need not be asked before more comes.
+    drained: bool,
 }
 
 impl Connection {
@@ -180,16 +183,26 @@ impl Connection {
     }
 
     fn poll_inbound(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if self.drained && self.socket.get_ref().poll_read_ready(cx).is_pending() {
+            return Poll::Pending;
+        }
         loop {
             let Poll::Ready(next) = self.socket.poll_next_unpin(cx) else {
+                self.drained = true;
                 return Poll::Pending;
             };
+            self.drained = false;
             self.last_inbound = Instant::now();
             match next {
                 None => return Poll::Ready(Step::Gone),
                 Some(Ok(Message::Text(text))) => return Poll::Ready(Step::Text(text)),
-                // Binary frames are ignored, as CometD does; the library answers pings and close frames by itself,
-                // the latter when it is asked for the next message.
+                // The library has queued the answer.
+                Some(Ok(Message::Ping(_))) => {
+                    self.unflushed = true;
+                    return Poll::Ready(Step::Flush);
+                }
+                // Binary frames are ignored, as CometD does; the library answers close frames by itself, when it is asked
+                // for the next message.
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Poll::Ready(fault(&error)),
             }

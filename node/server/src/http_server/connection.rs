@@ -120,10 +120,7 @@ fn serve_http1(
         .max_buf_size(shared.limits.max_header_bytes)
         .keep_alive(true)
         .half_close(false)
-        .serve_connection(
-            TokioIo::new(stream),
-            Serve::new(shared.router.clone(), caller),
-        )
+        .serve_connection(TokioIo::new(stream), Serve::new(&shared.routes, caller))
         .with_upgrades();
     async move {
         let ended = tokio::select! {
@@ -146,7 +143,7 @@ fn http2(shared: &Arc<Shared>, stream: Stream, caller: Caller) {
     shared.tracker.spawn(http2::serve(
         stream,
         caller,
-        Serve::new(shared.router.clone(), caller),
+        Serve::new(&shared.routes, caller),
         shared.limits,
         settings,
         shared.tracker.clone(),
@@ -175,7 +172,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let second = Duration::from_secs(1);
         let shared = Arc::new(Shared {
-            router: Router::new(),
+            routes: Router::new().into(),
             limits: Limits {
                 max_connections: 1,
                 header_timeout: second,

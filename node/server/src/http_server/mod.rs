@@ -11,6 +11,7 @@
 
 mod connection;
 mod http2;
+mod routes;
 mod serve;
 mod stream;
 mod timed_io;
@@ -19,7 +20,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::tls::Tls;
 
 pub(crate) use http2::Http2Limits;
+pub(crate) use routes::{Answer, Direct, Routes};
 pub(crate) use serve::Caller;
 pub(crate) use stream::Stream;
 pub(crate) use timed_io::TimedIo;
@@ -57,7 +58,7 @@ pub(crate) struct HttpServer {
 /// What the connections of a listener share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) router: Router,
+    pub(crate) routes: Routes,
     pub(crate) limits: Limits,
     /// `None`: clear text.
     pub(crate) tls: Option<Arc<Tls>>,

@@ -3,15 +3,18 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::response::Response;
+use futures_util::future::Either;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use super::http2::{Activity, Answering};
+use super::routes::{Answer, Direct, Routes};
 
 /// Where a request came from; an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +29,15 @@ pub(crate) struct Caller {
 #[derive(Debug, Clone)]
 pub(super) struct Serve {
     router: TowerToHyperService<Router>,
+    direct: Option<Arc<dyn Direct>>,
     caller: Caller,
 }
 
 impl Serve {
-    pub(super) fn new(router: Router, caller: Caller) -> Self {
+    pub(super) fn new(routes: &Routes, caller: Caller) -> Self {
         Self {
-            router: TowerToHyperService::new(router),
+            router: TowerToHyperService::new(routes.router.clone()),
+            direct: routes.direct.clone(),
             caller,
         }
     }
@@ -49,11 +54,28 @@ impl Serve {
 impl Service<Request<Incoming>> for Serve {
     type Response = Response;
     type Error = std::convert::Infallible;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Future =
+        Either<<TowerToHyperService<Router> as Service<Request<Incoming>>>::Future, DirectAnswer>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.caller);
-        self.router.call(request)
+        match &self.direct {
+            Some(direct) if direct.takes(&request) => {
+                Either::Right(DirectAnswer(Arc::clone(direct).answer(request)))
+            }
+            _ => Either::Left(self.router.call(request)),
+        }
+    }
+}
+
+/// The answer to a request that went past the router.
+pub(super) struct DirectAnswer(Answer);
+
+impl Future for DirectAnswer {
+    type Output = Result<Response, std::convert::Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx).map(Ok)
     }
 }
 
