@@ -12,6 +12,7 @@ use crate::{
 };
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The held connects of a session's browser.
 pub(super) struct Slots<'a> {
@@ -41,6 +42,24 @@ impl BrowserSlots for Slots<'_> {
     }
 }
 
+/// A session's place while its handshake is in process; survives a policy that answers later, and cancellation.
+struct Place<'a>(&'a Engine);
+
+impl<'a> Place<'a> {
+    fn take(engine: &'a Engine) -> Option<Self> {
+        // Before the sessions are counted: who gives a place back here has made a session or none, and is seen in one of the two.
+        let handshakes = engine.handshakes.fetch_add(1, Ordering::AcqRel) + 1;
+        let place = Self(engine);
+        (engine.session_count() + handshakes <= engine.config.max_sessions).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// How long a client is advised to wait when the node has all the sessions it may have.
 const LIMIT_INTERVAL_MS: u64 = 10_000;
 
@@ -51,14 +70,14 @@ impl Engine {
         message: &Message<'_>,
         reply: &mut Reply<'_>,
     ) -> Outcome {
-        if self.session_count() >= self.config.max_sessions {
+        let Some(_place) = Place::take(self) else {
             reply.refuse(refusal::SESSION_LIMIT_REACHED);
             reply.advice = Some(Advice {
                 interval_ms: Some(LIMIT_INTERVAL_MS),
                 ..Advice::HANDSHAKE
             });
             return Outcome::Replied;
-        }
+        };
         let (user, attachment) = match self.policy.can_handshake(message).resolve().await {
             HandshakeVerdict::Grant { user, attachment } => (user, attachment),
             HandshakeVerdict::Deny { reason, advice } => {

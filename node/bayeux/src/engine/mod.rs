@@ -37,7 +37,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// A list of hooks, read on every message and written before serving.
 type Hooks<T> = ArcSwap<Vec<Arc<T>>>;
@@ -69,6 +69,8 @@ pub struct Engine {
     authorizers: ArcSwap<Authorizers>,
     lazy_channels: ArcSwap<LazyChannels>,
     services: ArcSwap<Handlers>,
+    /// Handshakes in process: each has a session's place.
+    handshakes: AtomicUsize,
     /// Calls without an answer yet, those of ended sessions included.
     calls: AtomicU64,
     taps: Mutex<HashMap<u64, Arc<TapEntry>, RandomState>>,
@@ -123,6 +125,7 @@ impl Engine {
             authorizers: ArcSwap::default(),
             lazy_channels: ArcSwap::from_pointee(lazy_channels),
             services: ArcSwap::default(),
+            handshakes: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
             taps: Mutex::default(),
             overflowed: Mutex::default(),

@@ -8,6 +8,7 @@ mod greeting;
 mod http;
 mod lazy;
 mod limits;
+mod places;
 mod processing;
 mod publish;
 mod races;
@@ -25,7 +26,6 @@ use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Wake, Waker};
 
 pub(super) const START: Millis = Millis(1_000_000);
