@@ -281,11 +281,11 @@ impl Engine {
         if channel.kind() == ChannelKind::Meta {
             return Err(refusal::SUBSCRIBE_FAILED.into());
         }
-        self.subscribe_session(session, channel)
+        self.subscribe_unasked(session, channel)
     }
 
     /// Subscribes without asking the policy.
-    pub(super) fn subscribe_session(
+    pub(super) fn subscribe_unasked(
         &self,
         session: &Arc<Session>,
         channel: &ChannelName,
@@ -331,23 +331,10 @@ impl Engine {
                 _ if !self.channel_exists(channel) => {
                     return reply.refuse(refusal::CHANNEL_MISSING);
                 }
-                _ => self.unsubscribe_session(session, channel),
+                _ => {
+                    self.unsubscribe_session(session, channel);
+                }
             }
-        }
-    }
-
-    pub(super) fn unsubscribe_session(&self, session: &Arc<Session>, channel: &ChannelName) {
-        let listeners = self.subscription_listeners.load();
-        {
-            let mut subscriptions = session.subscriptions.lock();
-            let Ok(position) = subscriptions.channels.binary_search(channel) else {
-                return;
-            };
-            subscriptions.channels.remove(position);
-            self.tree.unsubscribe(channel, session.key(), &listeners);
-        }
-        for listener in listeners.iter() {
-            listener.unsubscribed(session, channel);
         }
     }
 
@@ -398,6 +385,9 @@ impl Engine {
             // The channel only has to exist for a later unsubscribe to find it: beyond the limits it simply does not.
             let creator = Some(session).filter(|session| !session.is_local());
             let _ = self.tree.create(channel, creator);
+        }
+        if self.message_stopped(Some(session), message, context.now) {
+            return reply.refuse(refusal::MESSAGE_DELETED);
         }
         let publication = Publication::relay(channel.clone(), message.raw);
         let publication = if self.config.timestamp {

@@ -3,6 +3,7 @@
 mod acks;
 mod authorizers;
 mod calls;
+mod channels;
 mod extensions;
 mod greeting;
 mod http;
@@ -15,6 +16,7 @@ mod races;
 mod refusals;
 mod requests;
 mod session_end;
+mod session_hooks;
 mod websocket;
 
 use super::*;
