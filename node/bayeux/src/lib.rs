@@ -16,6 +16,7 @@ mod advice;
 mod authorizer;
 mod binary;
 mod browsers;
+mod call;
 mod channel_name;
 mod config;
 mod engine;
@@ -40,6 +41,7 @@ pub mod z85;
 pub use advice::{Advice, Reconnect};
 pub use authorizer::{Authorization, Authorizer, AuthorizerId, Operation};
 pub use binary::BinaryData;
+pub use call::{CallError, RemoteCall, Responder};
 pub use channel_name::{
     CHANNEL_NAME_BYTES_MAX, CHANNEL_SEGMENTS_MAX, ChannelKind, ChannelName, InvalidChannel,
 };

@@ -2,6 +2,7 @@
 //! reply skeleton, field validation, incoming extensions, session check and timers, then the handler of its channel.
 
 use super::Engine;
+use crate::call::Waiting;
 use crate::json::{self, RawMessage};
 use crate::message::Message;
 use crate::refusal::{self, FrameRefusal};
@@ -60,7 +61,10 @@ pub(super) enum Origin<'a> {
         /// The only message of its request.
         alone: bool,
     },
-    Local,
+    Local {
+        /// Where the sender waits for the answer to a call.
+        waiting: Option<&'a Arc<Waiting>>,
+    },
 }
 
 impl Origin<'_> {
@@ -69,7 +73,7 @@ impl Origin<'_> {
             Self::WebSocket { .. } => Transport::WebSocket,
             Self::Http { callback: true, .. } => Transport::CallbackPolling,
             Self::Http { .. } => Transport::LongPolling,
-            Self::Local => Transport::Local,
+            Self::Local { .. } => Transport::Local,
         }
     }
 }

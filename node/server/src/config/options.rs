@@ -221,6 +221,9 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "session.maxFrameBytes", session.max_frame_bytes, in 1024..=BYTES_MAX,
             "Bytes up to which waiting messages leave together in one WebSocket frame.";
         "session.maxSubscriptions", session.max_subscriptions, in 1..=10_000_000, "Subscriptions of one session.";
+        "session.maxCallsPerSession", session.max_calls_per_session, in 1..=1_000_000,
+            "Remote calls of one session that wait for their result; further ones are refused.";
+        "session.maxCalls", session.max_calls, in 1..=100_000_000, "Remote calls that wait on this node, whoever called.";
         "session.maxChannels", session.max_channels, in 1..=100_000_000, "Channels of the node.";
         "session.maxSessions", session.max_sessions, in 1..=100_000_000,
             "Sessions of the node; further handshakes are refused with the advice to try again.";

@@ -2,6 +2,7 @@
 
 mod acks;
 mod authorizers;
+mod calls;
 mod extensions;
 mod greeting;
 mod http;
