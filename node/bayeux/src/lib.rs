@@ -67,3 +67,4 @@ pub use reply::Reply;
 pub use session::{EndReason, LocalReceiver, Session, Transport};
 pub use stats::EngineStats;
 pub use time::Millis;
+pub use tree::ChannelUse;

@@ -10,6 +10,7 @@
 //! message means.
 
 mod admin;
+pub mod api;
 pub mod bench;
 mod client;
 mod clock;
