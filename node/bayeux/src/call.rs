@@ -183,14 +183,20 @@ pub enum CallError {
 
 /// Where code of this node waits for the answer to its call.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(Mutex<(Option<Result<String, CallError>>, Option<Waker>)>);
+pub(crate) struct Waiting(Mutex<Slot>);
+
+#[derive(Debug, Default)]
+struct Slot {
+    answer: Option<Result<String, CallError>>,
+    waker: Option<Waker>,
+}
 
 impl Waiting {
     fn put(&self, answer: Result<String, CallError>) {
         let waker = {
             let mut slot = self.0.lock();
-            slot.0 = Some(answer);
-            slot.1.take()
+            slot.answer = Some(answer);
+            slot.waker.take()
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -199,12 +205,12 @@ impl Waiting {
 
     pub(crate) fn poll(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Result<String, CallError>> {
         let mut slot = self.0.lock();
-        match slot.0.take() {
+        match slot.answer.take() {
             Some(answer) => Poll::Ready(answer),
             // A responder would hold it, and answers when dropped.
             None if Arc::strong_count(self) == 1 => Poll::Ready(Err(CallError::NoRemoteCall)),
             None => {
-                slot.1 = Some(cx.waker().clone());
+                slot.waker = Some(cx.waker().clone());
                 Poll::Pending
             }
         }

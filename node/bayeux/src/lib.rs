@@ -29,6 +29,7 @@ mod policy;
 mod publication;
 mod refusal;
 mod reply;
+mod request;
 mod session;
 mod stats;
 mod time;
@@ -64,6 +65,7 @@ pub use refusal::{
     LIMIT_REACHED,
 };
 pub use reply::Reply;
+pub use request::{Request, RequestHead, UpgradeHead};
 pub use session::{EndReason, LocalReceiver, Session, Transport};
 pub use stats::EngineStats;
 pub use time::Millis;

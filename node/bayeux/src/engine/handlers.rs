@@ -47,7 +47,7 @@ const LIMIT_INTERVAL_MS: u64 = 10_000;
 impl Engine {
     pub(super) async fn handshake(
         self: &Arc<Self>,
-        context: Context<'_>,
+        context: &Context<'_>,
         message: &Message<'_>,
         reply: &mut Reply<'_>,
     ) -> Outcome {
@@ -68,8 +68,8 @@ impl Engine {
             }
         };
         let (browser, cookie) = match context.origin {
-            Origin::Http { browser, .. } => {
-                let (id, new) = self.browsers.admit(browser, context.now);
+            Origin::Http { request, .. } => {
+                let (id, new) = self.browsers.admit(request.browser, context.now);
                 let cookie = new.then(|| id.to_string());
                 (Some(id), cookie)
             }
@@ -99,7 +99,7 @@ impl Engine {
     /// What was queued while the session was made goes with or after the handshake reply (reference 5.5).
     fn announce_greeting(
         &self,
-        context: Context<'_>,
+        context: &Context<'_>,
         session: &Arc<Session>,
         reply: &mut Reply<'_>,
     ) {
@@ -113,7 +113,7 @@ impl Engine {
             reply.x_messages = batch;
             reply.set_ext_raw("ack", format!("{{\"enabled\":true,\"batch\":{batch}}}"));
         }
-        if let Origin::WebSocket { connection } = context.origin
+        if let Origin::WebSocket { connection, .. } = context.origin
             && reply.x_messages > 0
         {
             state.bind(connection, &self.config, context.now);
@@ -141,14 +141,14 @@ impl Engine {
 
     pub(super) fn connect(
         &self,
-        context: Context<'_>,
+        context: &Context<'_>,
         session: &Arc<Session>,
         raw: &RawMessage<'_>,
         reply: &mut Reply<'_>,
     ) -> Outcome {
         let (connection, http2, alone) = match context.origin {
-            Origin::WebSocket { connection } => (connection, false, false),
-            Origin::Http { http2, alone, .. } => (0, http2, alone),
+            Origin::WebSocket { connection, .. } => (connection, false, false),
+            Origin::Http { request, alone } => (0, request.http2, alone),
             Origin::Local { .. } => (0, false, false),
         };
         let slots = Slots {
@@ -365,7 +365,7 @@ impl Engine {
 
     pub(super) async fn broadcast(
         &self,
-        context: Context<'_>,
+        context: &Context<'_>,
         session: &Arc<Session>,
         message: &Message<'_>,
         reply: &mut Reply<'_>,

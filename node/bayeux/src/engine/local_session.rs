@@ -162,7 +162,9 @@ impl LocalSession {
             now,
         };
         let mut reply = Reply::default();
-        self.engine.process(context, &messages[0], &mut reply).await;
+        self.engine
+            .process(&context, &messages[0], &mut reply)
+            .await;
         if reply.is_successful() {
             Ok(())
         } else {

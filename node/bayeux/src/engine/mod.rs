@@ -16,6 +16,7 @@ pub(crate) use listing::smallest;
 
 pub use http::{HeldConnect, HttpOutcome, HttpReply, HttpRequest, Released, WriteTicket};
 pub use local_session::{LocalSession, Refused};
+pub(crate) use pipeline::Origin;
 pub use websocket::{Output, WebSocketPeer};
 
 use crate::browsers::Browsers;

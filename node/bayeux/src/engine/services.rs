@@ -73,7 +73,7 @@ impl Engine {
 
     pub(super) async fn call_service(
         self: &Arc<Self>,
-        context: Context<'_>,
+        context: &Context<'_>,
         session: &Arc<Session>,
         message: &Message<'_>,
         reply: &mut Reply<'_>,
@@ -103,7 +103,7 @@ impl Engine {
     /// Counts a call that begins. Calls of code inside the node are not limited.
     fn responder(
         self: &Arc<Self>,
-        context: Context<'_>,
+        context: &Context<'_>,
         session: &Arc<Session>,
         message: &Message<'_>,
     ) -> Result<Responder, Cow<'static, str>> {

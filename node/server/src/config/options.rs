@@ -147,7 +147,7 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Offer callback-polling (JSONP), for browsers that can do neither WebSocket nor cross-origin requests.";
         "client.demo", client.demo, "Answer / on the client address with the demonstration page.";
         "client.trusted_proxies", client.trusted_proxies,
-            "Networks of the proxies whose X-Forwarded-Proto counts: with https in it the browser cookie gets Secure.";
+            "Networks of the proxies whose X-Forwarded-Proto and -For count: with https in the first the browser cookie gets Secure, the second has the client's address.";
 
         "client.tls.certificate", client.tls.certificate, like "\"/etc/halley/tls/tls.crt\"",
             "A PEM file with the certificate and after it those of its issuers; with it and the key, clients are served over TLS only.";
