@@ -15,7 +15,8 @@ use halley_bayeux::{Engine, Millis, Publication, UserId};
 use halley_cluster::seti::{PresenceListener, Seti};
 use halley_cluster::{
     Cluster, ClusterConfig, Counters, DnsConfig, InvalidNodeName, InvalidSecret, InvalidSecrets,
-    Member, MulticastConfig, NodeName, Observed, RandomSource, Secrets, StateChannel, TokioNet,
+    LinkStats, Member, MulticastConfig, NodeName, Observed, RandomSource, Secrets, StateChannel,
+    TokioNet,
 };
 use halley_replication::{CreateError, Objects, OortObject};
 use tokio::time::Instant;
@@ -23,7 +24,6 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::{Config, Discovery};
-use crate::metrics::LinkFigures;
 use crate::readiness::{Readiness, Unready};
 use crate::services::{
     Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes,
@@ -202,20 +202,11 @@ impl ClusterParts {
             .map_or(0, |cluster| cluster.members().len())
     }
 
-    pub(crate) fn links(&self) -> Vec<LinkFigures> {
-        let links = self
-            .cluster
+    pub(crate) fn links(&self) -> Vec<LinkStats> {
+        self.cluster
             .as_ref()
             .map(Cluster::link_stats)
-            .unwrap_or_default();
-        let figures = links.into_iter().map(|link| LinkFigures {
-            sibling: link.sibling.as_str().to_owned(),
-            up: link.up,
-            queue_bytes: link.queue_bytes,
-            publications_sent: link.publications_sent,
-            rtt: link.rtt,
-        });
-        figures.collect()
+            .unwrap_or_default()
     }
 
     /// The cluster layer; `None` when the node runs alone.

@@ -20,6 +20,7 @@ mod cookies;
 mod ctl;
 pub mod dev;
 mod http_server;
+mod link_metrics;
 mod logs;
 pub mod metrics;
 pub mod node;
