@@ -15,6 +15,7 @@ use crate::forwarding::InterestListener;
 use crate::membership::Conflict;
 use crate::net::{Listener, Net};
 use crate::runtime::{self, Actor, Event, Receivers, Registrations, Shared, StateLinks, Status};
+use crate::service::{ServiceLimits, Services};
 use crate::seti::Seti;
 use crate::{
     Clock, ClusterConfig, ConfigError, Counters, Incarnation, InterestQuery, InterestReport,
@@ -85,6 +86,7 @@ struct Inner {
     shared: Arc<Shared>,
     links: StateLinks,
     seti: Seti,
+    services: Services,
     /// Taken when the node joins.
     events: Mutex<Option<Receivers>>,
 }
@@ -120,10 +122,12 @@ impl Cluster {
         let links = StateLinks::new(shared.clone());
         let sender = Arc::new(links.clone());
         let seti = Seti::new(engine, sender, clock, Seti::default_limits());
+        let services = Services::new(Arc::new(links.clone()), ServiceLimits::default());
         let inner = Inner {
             shared,
             links,
             seti: seti.clone(),
+            services: services.clone(),
             events: Mutex::new(Some(events)),
         };
         let cluster = Self {
@@ -131,6 +135,7 @@ impl Cluster {
         };
         cluster.register(StateChannel::SETI_MESSAGES, seti.message_handler());
         cluster.register(StateChannel::SETI, Arc::new(seti));
+        cluster.register(StateChannel::SERVICES, Arc::new(services));
         Ok(cluster)
     }
 
@@ -218,6 +223,11 @@ impl Cluster {
     /// The user directory of the cluster.
     pub fn seti(&self) -> &Seti {
         &self.inner.seti
+    }
+
+    /// The services whose data is owned by one node each.
+    pub fn services(&self) -> &Services {
+        &self.inner.services
     }
 
     /// What sends state, without keeping the node running: for handlers, which a `Cluster` would keep alive for ever.

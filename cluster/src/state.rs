@@ -16,6 +16,8 @@ impl StateChannel {
     pub const SETI_MESSAGES: StateChannel = StateChannel(2);
     /// Replicated objects.
     pub const OBJECTS: StateChannel = StateChannel(3);
+    /// Actions for services on the node that owns their data.
+    pub const SERVICES: StateChannel = StateChannel(4);
 }
 
 /// Told who joins and who leaves, in order; for one name, joined and left alternate, beginning with joined.
