@@ -120,7 +120,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Response {
     let links: Vec<Value> = figures
         .links
         .iter()
-        .map(|link| json!({ "sibling": link.sibling, "up": link.up, "queue_bytes": link.queue_bytes }))
+        .map(|link| json!({ "sibling": link.sibling.as_str(), "up": link.up, "queue_bytes": link.queue_bytes }))
         .collect();
     let nodes: Vec<Value> = shared.nodes().iter().map(|node| node.json()).collect();
     json_answer(

@@ -17,8 +17,8 @@ use halley_bayeux::{Engine, Millis, Publication, SessionId, UserId};
 use halley_cluster::seti::{PresenceListener, SendOutcome, Seti};
 use halley_cluster::{
     Cluster, ClusterConfig, Counters, DnsConfig, Incarnation, InvalidNodeName, InvalidSecret,
-    InvalidSecrets, Member, MulticastConfig, NodeId, NodeName, Observed, RandomSource, Secrets,
-    SendError, StateChannel, StateSender, TokioNet,
+    InvalidSecrets, LinkStats, Member, MulticastConfig, NodeId, NodeName, Observed, RandomSource,
+    Secrets, SendError, StateChannel, StateSender, TokioNet,
 };
 use halley_replication::{CreateError, Objects, OortObject};
 use tokio::time::Instant;
@@ -26,7 +26,6 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::{Config, Discovery};
-use crate::metrics::LinkFigures;
 use crate::readiness::{Readiness, Unready};
 use crate::services::{
     Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes, Reached,
@@ -232,20 +231,11 @@ impl ClusterParts {
         members
     }
 
-    pub(crate) fn links(&self) -> Vec<LinkFigures> {
-        let links = self
-            .cluster
+    pub(crate) fn links(&self) -> Vec<LinkStats> {
+        self.cluster
             .as_ref()
             .map(Cluster::link_stats)
-            .unwrap_or_default();
-        let figures = links.into_iter().map(|link| LinkFigures {
-            sibling: link.sibling.as_str().to_owned(),
-            up: link.up,
-            queue_bytes: link.queue_bytes,
-            publications_sent: link.publications_sent,
-            rtt: link.rtt,
-        });
-        figures.collect()
+            .unwrap_or_default()
     }
 
     /// The cluster layer; `None` when the node runs alone.

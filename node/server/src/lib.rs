@@ -24,6 +24,7 @@ mod ctl;
 pub mod dev;
 mod handle;
 mod http_server;
+mod link_metrics;
 mod local;
 mod logs;
 pub mod metrics;

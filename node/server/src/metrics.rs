@@ -5,30 +5,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use halley_bayeux::{Engine, EngineStats};
-use halley_cluster::Counters;
+use halley_cluster::{Counters, LinkStats};
 use parking_lot::Mutex;
 use prometheus::{
-    Encoder as _, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-/// State of the link to one sibling, as the metrics show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkFigures {
-    /// Name of the sibling.
-    pub sibling: String,
-    /// Whether frames can be sent to it.
-    pub up: bool,
-    /// Bytes that wait for it.
-    pub queue_bytes: u64,
-    /// Publications written to the present link, or to the last one.
-    pub publications_sent: u64,
-    /// The last measured round trip.
-    pub rtt: Option<Duration>,
-}
+use crate::link_metrics::LinkMetrics;
 
 /// The metrics of one node.
 pub struct Metrics {
@@ -48,10 +33,7 @@ pub struct Metrics {
     sessions_expired: IntCounter,
     /// In the order of [`CLUSTER_COUNTERS`].
     cluster: Vec<IntCounter>,
-    link_sent: IntGaugeVec,
-    link_rtt: GaugeVec,
-    link_up: IntGaugeVec,
-    link_queue_bytes: IntGaugeVec,
+    links: LinkMetrics,
     /// Open sockets on the client listener.
     pub(crate) connections: IntGauge,
     /// Sockets closed at once because of `client.max_connections`.
@@ -110,7 +92,7 @@ pub struct NodeFigures {
     /// Whether `/readyz` answers 200.
     pub ready: bool,
     /// The links to siblings.
-    pub links: Vec<LinkFigures>,
+    pub links: Vec<LinkStats>,
     /// What the cluster layer has counted; `None` when the node runs alone.
     pub cluster: Option<Arc<Counters>>,
 }
@@ -119,7 +101,7 @@ pub struct NodeFigures {
 type ClusterCounter = (&'static str, &'static str, fn(&Counters) -> u64);
 
 /// What the cluster layer counts.
-const CLUSTER_COUNTERS: [ClusterCounter; 18] = [
+const CLUSTER_COUNTERS: [ClusterCounter; 19] = [
     (
         "halley_links_reset_total",
         "Links to siblings reset because their queue was full.",
@@ -127,7 +109,7 @@ const CLUSTER_COUNTERS: [ClusterCounter; 18] = [
     ),
     (
         "halley_link_publications_dropped_total",
-        "Publications that waited for a sibling when its link ended.",
+        "Publications lost with links: they waited for a sibling, or were under way, when its link ended for good.",
         |c| c.publications_dropped.get(),
     ),
     (
@@ -149,6 +131,11 @@ const CLUSTER_COUNTERS: [ClusterCounter; 18] = [
         "halley_interest_coarse_total",
         "Siblings that asked for more channels than this node remembers for one, and are sent everything.",
         |c| c.interest_coarse.get(),
+    ),
+    (
+        "halley_name_conflicts_total",
+        "Nodes refused because another live node has the same name and gives the same address.",
+        |c| c.name_conflicts.get(),
     ),
     (
         "halley_mesh_dials_closed_total",
@@ -318,30 +305,7 @@ impl Metrics {
                 .iter()
                 .map(|(name, help, _)| counter(name, help))
                 .collect::<Result<_, _>>()?,
-            link_sent: gauges(
-                "halley_link_publications_sent",
-                "Publications written to the present link to the sibling, or to the last one.",
-                "sibling",
-            )?,
-            link_rtt: {
-                let opts = Opts::new(
-                    "halley_link_rtt_seconds",
-                    "The last measured round trip to the sibling.",
-                );
-                let rtt = GaugeVec::new(opts, &["sibling"])?;
-                registry.register(Box::new(rtt.clone()))?;
-                rtt
-            },
-            link_up: gauges(
-                "halley_link_up",
-                "1 when frames can be sent to the sibling.",
-                "sibling",
-            )?,
-            link_queue_bytes: gauges(
-                "halley_link_queue_bytes",
-                "Bytes that wait for the sibling.",
-                "sibling",
-            )?,
+            links: LinkMetrics::register(&registry)?,
             connections: gauge("halley_connections", "Open sockets on the client listener.")?,
             connections_refused: counter(
                 "halley_connections_refused_total",
@@ -464,35 +428,15 @@ impl Metrics {
                 raise(counter, read(counters));
             }
         }
-        // Siblings that are gone leave the text too.
-        self.link_up.reset();
-        self.link_queue_bytes.reset();
-        self.link_sent.reset();
-        self.link_rtt.reset();
-        for link in &figures.links {
-            self.link_up
-                .with_label_values(&[&link.sibling])
-                .set(i64::from(link.up));
-            self.link_queue_bytes
-                .with_label_values(&[&link.sibling])
-                .set(signed(link.queue_bytes));
-            self.link_sent
-                .with_label_values(&[&link.sibling])
-                .set(signed(link.publications_sent));
-            if let Some(rtt) = link.rtt {
-                self.link_rtt
-                    .with_label_values(&[&link.sibling])
-                    .set(rtt.as_secs_f64());
-            }
-        }
+        self.links.refresh(&figures.links);
     }
 }
 
-fn signed(value: u64) -> i64 {
+pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Brings a counter up to a total that is counted elsewhere.
-fn raise(counter: &IntCounter, total: u64) {
+pub(crate) fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
