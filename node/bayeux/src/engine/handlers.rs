@@ -220,7 +220,7 @@ impl Engine {
             }
             ConnectOutcome::Unknown => {
                 reply.refuse(refusal::SESSION_UNKNOWN);
-                reply.advice = Some(Advice::HANDSHAKE);
+                reply.advice = Some(session.advice_of_end());
                 return Outcome::Replied;
             }
         }

@@ -245,6 +245,9 @@ impl Engine {
         if self.config.timesync && valid.channel.kind() == ChannelKind::Meta {
             timesync::begin(raw.ext, reply, self.unix_ms(context.now));
         }
+        // A disconnect may land before the connect is through.
+        let began = valid.meta == Some(Meta::Connect)
+            && context.session.is_some_and(|session| session.is_live());
         if self.stopped_by_extension(context.session, &message, reply, context.now) {
             reply.refuse(refusal::MESSAGE_DELETED);
             return Outcome::Replied;
@@ -259,7 +262,8 @@ impl Engine {
         let Some(session) = self.check_session(context, valid.meta, raw) else {
             reply.refuse(refusal::SESSION_UNKNOWN);
             if valid.meta == Some(Meta::Connect) {
-                reply.advice = Some(Advice::HANDSHAKE);
+                let ended = context.session.filter(|_| began);
+                reply.advice = Some(ended.map_or(Advice::HANDSHAKE, |s| s.advice_of_end()));
             }
             return Outcome::Replied;
         };

@@ -20,7 +20,7 @@ pub(crate) use state::{
     Binding, Enqueued, Hold, HoldPlace, NEVER, Phase, QueueLimits, State, Wakers,
 };
 
-use crate::{Attachment, ChannelName, Publication, SessionId, UserId};
+use crate::{Advice, Attachment, ChannelName, Publication, SessionId, UserId};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -236,6 +236,17 @@ impl Session {
         let attributes = &mut state.rare.as_mut()?.attributes;
         let position = attributes.iter().position(|(known, _)| &**known == name)?;
         Some(attributes.swap_remove(position).1)
+    }
+
+    /// What a connect is told that was in process when the session ended: after a disconnect its client must not come back by itself.
+    pub(crate) fn advice_of_end(&self) -> Advice {
+        match self.state.lock().phase {
+            Phase::Ended(EndReason::Disconnected | EndReason::Server) => Advice {
+                interval_ms: Some(0),
+                ..Advice::NONE
+            },
+            _ => Advice::HANDSHAKE,
+        }
     }
 
     pub(crate) fn browser(&self) -> Option<&str> {
