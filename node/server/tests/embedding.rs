@@ -69,6 +69,7 @@ async fn a_closure_answers_calls_with_types() {
                 match call.channel().as_str() {
                     "/service/tools/echo" => Ok(call.data::<Value>()?),
                     "/service/tools/whoami" => Ok(json!(call.user().map(UserId::as_str))),
+                    "/service/tools/where" => Ok(json!(call.remote_address())),
                     _ => Err(RpcError::with_data(json!({ "no": "such tool" }))?),
                 }
             }),
@@ -107,6 +108,8 @@ async fn a_closure_answers_calls_with_types() {
     assert_eq!(result["data"], big);
     let (_, result) = call(&mut client, "/service/tools/whoami", json!(1)).await;
     assert_eq!(result["successful"], true, "{result}");
+    let (_, result) = call(&mut client, "/service/tools/where", json!(1)).await;
+    assert_eq!(result["data"], "127.0.0.1");
     let (_, result) = call(&mut client, "/service/tools/hammer", json!(1)).await;
     assert_eq!(result["data"], json!({ "no": "such tool" }));
 }
@@ -117,13 +120,14 @@ async fn calls_run_beside_each_other_and_a_panic_fails_one_alone() {
     let gate = Arc::new(tokio::sync::Mutex::new(Some(gate)));
     let node = started(builder().rpc("/service/wait", move |call| {
         let gate = Arc::clone(&gate);
+        assert_ne!(call.json(), "\"at once\"", "on purpose");
         async move {
             match call.data::<String>()?.as_str() {
                 "wait" => {
                     let gate = gate.lock().await.take().ok_or("twice")?;
                     let _ = gate.await;
                 }
-                "panic" => panic!("on purpose"),
+                "later" => panic!("on purpose"),
                 _ => {}
             }
             Ok("done")
@@ -137,11 +141,13 @@ async fn calls_run_beside_each_other_and_a_panic_fails_one_alone() {
     assert_eq!(client.reply(&slow).await["successful"], true);
     let (_, result) = call(&mut client, "/service/wait", json!("go")).await;
     assert_eq!(result["data"], "done", "the slow call holds nothing up");
-    let (_, result) = call(&mut client, "/service/wait", json!("panic")).await;
-    assert_eq!(
-        (&result["successful"], &result["data"]["class"]),
-        (&json!(false), &json!("unanswered"))
-    );
+    for panics in ["at once", "later"] {
+        let (_, result) = call(&mut client, "/service/wait", json!(panics)).await;
+        assert_eq!(
+            (&result["successful"], &result["data"]["class"]),
+            (&json!(false), &json!("unanswered"))
+        );
+    }
     open.send(()).expect("the call waits");
     assert_eq!(client.reply(&slow).await["data"], "done");
 }
@@ -411,6 +417,72 @@ async fn a_node_that_runs_alone_has_objects_and_is_its_own_member() {
     let object = OortObject::new(&objects, "score", 1_u64).expect("a new object");
     object.set(5).expect("sets");
     assert_eq!(object.merge(|parts| parts.sum::<u64>()), 5);
+}
+
+/// Two nodes of one cluster, on loopback.
+async fn pair() -> [Node; 2] {
+    let member = |name: &str| {
+        builder()
+            .set("node.name", name)
+            .set("mesh.listen", "127.0.0.1:0")
+            .set("mesh.secret", "a secret of more than 32 bytes for the test")
+            .set("seti.trust_handshake_user", true)
+    };
+    let first = started(member("n1")).await;
+    let address = first.mesh_address().expect("clustered").to_string();
+    let second = started(member("n2").set("mesh.siblings", vec![address])).await;
+    for node in [&first, &second] {
+        eventually("both are members", async || {
+            (node.handle().members().len() == 2).then_some(())
+        })
+        .await;
+    }
+    [first, second]
+}
+
+#[tokio::test]
+async fn users_objects_and_publications_reach_siblings() {
+    let [first, second] = pair().await;
+    let names: Vec<String> = second
+        .handle()
+        .members()
+        .iter()
+        .map(|member| member.name.to_string())
+        .collect();
+    assert_eq!(names, ["n2", "n1"], "this node first");
+
+    let ext = json!({ "halley": { "user": "ann" } });
+    let mut ann = Ws::joined_with(first.client_address(), ext).await;
+    ann.subscribe("/news").await;
+    let user = UserId::new("ann").unwrap();
+    let handle = second.handle();
+    eventually("ann is known", async || {
+        (handle.nodes_of(&user) == ["n1"]).then_some(())
+    })
+    .await;
+    assert!(handle.publish_to_user("ann", "/mail", 1).unwrap());
+    assert_eq!(ann.next().await["channel"], "/mail");
+    // What n1 wants is told to n2 before or after this: it is published until it arrives.
+    let publishes = async {
+        loop {
+            handle.publish("/news", "here").expect("publishes");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let arrives = async { while ann.next().await["channel"] != "/news" {} };
+    tokio::select! {
+        () = publishes => {}
+        () = within("the news", arrives) => {}
+    }
+
+    let object = |node: &Node, value: u64| {
+        OortObject::new(&node.handle().objects().expect("running"), "score", value).expect("new")
+    };
+    let (here, _there) = (object(&first, 2), object(&second, 3));
+    eventually("both parts are here", async || {
+        (here.merge(|parts| parts.sum::<u64>()) == 5).then_some(())
+    })
+    .await;
 }
 
 /// Knows its users by a password, and lets nobody but the chief publish news.
