@@ -322,7 +322,7 @@ async fn goes_to_the_next_url() {
         Err(ConnectError::Link(_))
     ));
     assert!(matches!(
-        quick("wss://h/").connect().await,
+        quick("ftp://h/").connect().await,
         Err(ConnectError::Url(_))
     ));
 }
