@@ -170,10 +170,10 @@ async fn a_drain_lets_calls_finish() {
     let id = client.send(json!({ "channel": "/service/slow" })).await;
     assert_eq!(client.reply(&id).await["successful"], true);
     within("the call begins", begins.recv()).await;
-    let readiness = Arc::clone(node.readiness());
+    let address = node.client_address();
     let opens = async {
-        eventually("the drain has begun", async || {
-            (!readiness.is_ready()).then_some(())
+        eventually("no new connections", async || {
+            tokio::net::TcpStream::connect(address).await.err()
         })
         .await;
         opened.add_permits(1);
