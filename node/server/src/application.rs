@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use halley_bayeux::{
-    Authorizer, ChannelKind, ChannelName, Engine, Extension, RemoteCall, SecurityPolicy, Service,
-    SessionListener, SubscriptionListener,
+    Authorizer, ChannelKind, ChannelName, Engine, Extension, MessageListener, RemoteCall,
+    SecurityPolicy, Service, SessionListener, SubscriptionListener,
 };
 
 use crate::cluster::ClusterParts;
@@ -60,6 +60,7 @@ pub(crate) enum Handler {
 pub(crate) struct Application {
     pub(crate) handlers: Vec<(String, Handler)>,
     pub(crate) authorizers: Vec<(String, Arc<dyn Authorizer>)>,
+    pub(crate) message_listeners: Vec<(String, Arc<dyn MessageListener>)>,
     pub(crate) extensions: Vec<Arc<dyn Extension>>,
     pub(crate) session_listeners: Vec<Arc<dyn SessionListener>>,
     pub(crate) subscription_listeners: Vec<Arc<dyn SubscriptionListener>>,
@@ -81,6 +82,14 @@ fn channel(name: &str) -> Result<ChannelName, ApplicationError> {
         name: name.to_owned(),
         error,
     })
+}
+
+/// The same with channels instead of their names.
+fn with_channels<T>(named: Vec<(String, T)>) -> Result<Vec<(ChannelName, T)>, ApplicationError> {
+    let named = named.into_iter();
+    named
+        .map(|(name, what)| Ok((channel(&name)?, what)))
+        .collect()
 }
 
 /// A configured rule that an application's own policy would leave without effect.
@@ -124,12 +133,10 @@ impl Application {
             taken.push(channel.clone());
             handlers.push((channel, handler));
         }
-        let authorizers = self.authorizers.into_iter();
         Ok(Checked {
             handlers,
-            authorizers: authorizers
-                .map(|(name, authorizer)| Ok((channel(&name)?, authorizer)))
-                .collect::<Result<_, ApplicationError>>()?,
+            authorizers: with_channels(self.authorizers)?,
+            message_listeners: with_channels(self.message_listeners)?,
             extensions: self.extensions,
             session_listeners: self.session_listeners,
             subscription_listeners: self.subscription_listeners,
@@ -143,6 +150,7 @@ impl Application {
 pub(crate) struct Checked {
     handlers: Vec<(ChannelName, Handler)>,
     authorizers: Vec<(ChannelName, Arc<dyn Authorizer>)>,
+    message_listeners: Vec<(ChannelName, Arc<dyn MessageListener>)>,
     extensions: Vec<Arc<dyn Extension>>,
     session_listeners: Vec<Arc<dyn SessionListener>>,
     subscription_listeners: Vec<Arc<dyn SubscriptionListener>>,
@@ -173,6 +181,9 @@ impl Checked {
         }
         for (channel, authorizer) in self.authorizers {
             engine.add_authorizer(&channel, authorizer);
+        }
+        for (channel, listener) in self.message_listeners {
+            engine.add_message_listener(&channel, listener);
         }
         for extension in self.extensions {
             engine.add_extension(extension);

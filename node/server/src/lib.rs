@@ -55,8 +55,8 @@ pub use security::SecurityError;
 pub use halley_bayeux::{
     Advice, Attachment, Authorization, Authorizer, BinaryData, BoxFuture, CallError, ChannelName,
     Decision, DefaultPolicy, Delivery, EndReason, Engine, Extension, Flow, HandshakeVerdict, Json,
-    Message, Millis, Operation, Publication, Reconnect, RemoteCall, Reply, Request, Responder,
-    SecurityPolicy, Service, ServiceReply, Session, SessionId, SessionListener,
+    Message, MessageListener, Millis, Operation, Publication, Reconnect, RemoteCall, Reply,
+    Request, Responder, SecurityPolicy, Service, ServiceReply, Session, SessionId, SessionListener,
     SubscriptionListener, Transport, UserId, Verdict,
 };
 pub use halley_cluster::Member;

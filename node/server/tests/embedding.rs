@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use halley::{
     ApplicationError, Attachment, Authorization, BoxFuture, ChannelName, Decision, DefaultPolicy,
-    EndReason, Extension, Flow, HandshakeVerdict, InboxEnd, LocalError, Message, Millis, Node,
-    NodeBuilder, OortObject, Operation, PublishError, Reply, RpcError, SecurityPolicy, Service,
-    ServiceReply, Session, StartError, SubscriptionListener, UserId, Verdict,
+    EndReason, Extension, Flow, HandshakeVerdict, InboxEnd, LocalError, Message, MessageListener,
+    Millis, Node, NodeBuilder, OortObject, Operation, Publication, PublishError, Reply, RpcError,
+    SecurityPolicy, Service, ServiceReply, Session, StartError, SubscriptionListener, UserId,
+    Verdict,
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -674,6 +675,17 @@ async fn services_listeners_extensions_and_authorizers_are_put_in() {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
+    struct Nothing;
+    impl MessageListener for Nothing {
+        fn publication(&self, publication: &Arc<Publication>, _: Millis) -> Flow {
+            if publication.data() == Some("\"stop\"") {
+                Flow::Stop
+            } else {
+                Flow::Continue
+            }
+        }
+    }
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let subscriptions = Arc::new(AtomicUsize::new(0));
     let (came, went) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let builder = builder();
@@ -699,6 +711,18 @@ async fn services_listeners_extensions_and_authorizers_are_put_in() {
                     went.fetch_add(1, Ordering::Relaxed);
                 }
             })
+            .on_message("/posted", {
+                let seen = Arc::clone(&seen);
+                move |session, message| {
+                    seen.lock().push(format!("{:?}", message.data()));
+                    if session.is_some() && message.data() == Some("7") {
+                        Flow::Stop
+                    } else {
+                        Flow::Continue
+                    }
+                }
+            })
+            .channel_listener("/posted", Nothing)
             .authorize("/locked/**", |operation, _, _, _| match operation {
                 Operation::Subscribe => Authorization::Grant,
                 _ => Authorization::Deny("locked".into()),
@@ -714,6 +738,13 @@ async fn services_listeners_extensions_and_authorizers_are_put_in() {
     assert_eq!(reply["error"], "400::nothing_to_post");
     let reply = client.publish("/service/post", json!("damn")).await;
     assert_eq!(reply["error"], "404::message_deleted");
+    let reply = client.publish("/posted", json!(7)).await;
+    assert_eq!(reply["error"], "404::message_deleted");
+    assert_eq!(*seen.lock(), ["Some(\"7\")"]);
+    assert_eq!(
+        node.handle().publish("/posted", "stop").expect("publishes"),
+        0
+    );
     let reply = client.publish("/locked/a", json!(1)).await;
     assert_eq!(reply["error"], "403:locked:channel_create_denied");
     assert_eq!(subscriptions.load(Ordering::Relaxed), 1);
