@@ -72,3 +72,4 @@ pub use request::{Request, RequestHead, UpgradeHead};
 pub use session::{EndReason, LocalReceiver, Session, Transport};
 pub use stats::EngineStats;
 pub use time::Millis;
+pub use tree::ChannelUse;

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use halley_bayeux::{Engine, Millis, Publication, UserId};
-use halley_cluster::seti::{PresenceListener, Seti};
+use halley_bayeux::{Engine, Millis, Publication, SessionId, UserId};
+use halley_cluster::seti::{PresenceListener, SendOutcome, Seti};
 use halley_cluster::{
     Cluster, ClusterConfig, Counters, DnsConfig, Incarnation, InvalidNodeName, InvalidSecret,
     InvalidSecrets, Member, MulticastConfig, NodeId, NodeName, Observed, RandomSource, Secrets,
@@ -29,7 +29,7 @@ use crate::config::{Config, Discovery};
 use crate::metrics::LinkFigures;
 use crate::readiness::{Readiness, Unready};
 use crate::services::{
-    Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes,
+    Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes, Reached,
 };
 
 /// The replicated object with what each node tells about itself.
@@ -334,12 +334,29 @@ impl Directory for SetiDirectory {
             .collect()
     }
 
-    fn send(&self, user: &UserId, publication: &Arc<Publication>, _now: Millis) -> bool {
-        self.0.send(user, publication).is_sent()
+    fn sessions_here(&self, user: &UserId) -> Vec<SessionId> {
+        self.0.sessions(user)
+    }
+
+    fn send(&self, user: &UserId, publication: &Arc<Publication>, _now: Millis) -> Reached {
+        reached(self.0.send(user, publication))
+    }
+
+    fn disconnect(&self, user: &UserId, _now: Millis) -> Reached {
+        reached(self.0.disconnect(user))
     }
 
     fn add_listener(&self, listener: Arc<dyn DirectoryListener>) {
         self.0.add_listener(Arc::new(Told(listener)));
+    }
+}
+
+fn reached(outcome: SendOutcome) -> Reached {
+    let names = |nodes: Vec<NodeName>| nodes.iter().map(|node| node.as_str().to_owned()).collect();
+    Reached {
+        here: outcome.local,
+        nodes: names(outcome.nodes),
+        refused: names(outcome.refused),
     }
 }
 

@@ -105,7 +105,8 @@ impl NodeHandle {
         }
         let publication = publication(&channel, data)?;
         let now = shared.clock.now();
-        Ok(shared.cluster.directory.send(&user, &publication, now))
+        let reached = shared.cluster.directory.send(&user, &publication, now);
+        Ok(reached.anybody())
     }
 
     /// A session inside the node, without user, and what it receives. It ends when it is dropped, or with the node.

@@ -10,6 +10,7 @@
 //! message means.
 
 mod admin;
+pub mod api;
 mod application;
 pub mod bench;
 mod builder;

@@ -84,6 +84,12 @@ pub struct Metrics {
     pub(crate) tls_reload_failures: IntCounter,
     /// Changes of the file with the secrets, by what came of them.
     pub(crate) secret_reloads: IntCounterVec,
+    /// Requests to the API, by path, method and status.
+    pub(crate) api_requests: IntCounterVec,
+    /// Messages that applications published, to channels or to users.
+    pub(crate) api_publications: IntCounterVec,
+    /// Changes of the files with the tokens of applications, by what came of them.
+    pub(crate) api_token_reloads: IntCounterVec,
     /// Held while the figures are brought up to date and written.
     scrape: Mutex<()>,
 }
@@ -255,6 +261,14 @@ impl Metrics {
             &["outcome"],
         )?;
         registry.register(Box::new(service_calls.clone()))?;
+        let api_requests = IntCounterVec::new(
+            Opts::new(
+                "halley_api_requests_total",
+                "Requests to the HTTP API, by path, method and status of the answer.",
+            ),
+            &["path", "method", "status"],
+        )?;
+        registry.register(Box::new(api_requests.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
@@ -382,6 +396,29 @@ impl Metrics {
                     "result",
                 )?;
                 // Both are there from the start, so that a rate can be taken of them.
+                for result in ["changed", "failed"] {
+                    reloads.with_label_values(&[result]);
+                }
+                reloads
+            },
+            api_requests,
+            api_publications: {
+                let publications = counters(
+                    "halley_api_publications_total",
+                    "Messages that applications published through the HTTP API, to channels or to users.",
+                    "to",
+                )?;
+                for to in ["channel", "user"] {
+                    publications.with_label_values(&[to]);
+                }
+                publications
+            },
+            api_token_reloads: {
+                let reloads = counters(
+                    "halley_api_token_reloads_total",
+                    "Changes of the token files of applications that were taken over, or could not be used.",
+                    "result",
+                )?;
                 for result in ["changed", "failed"] {
                     reloads.with_label_values(&[result]);
                 }

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin;
+use crate::api::{self, Api, Tokens};
 use crate::application::{Application, ApplicationError};
 use crate::builder::NodeBuilder;
 use crate::client::{self, Endpoint};
@@ -104,6 +105,8 @@ pub(crate) struct Shared {
     pub(crate) security: Security,
     /// `None`: clients are served in clear text.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// The applications of the API.
+    pub(crate) api_tokens: Arc<Tokens>,
     /// Notified when files that may have changed are to be read again.
     pub(crate) reload: Notify,
     /// Cancelled when an operator asks the process to end.
@@ -153,6 +156,7 @@ pub struct Node {
     client_url: String,
     client_address: SocketAddr,
     admin_address: SocketAddr,
+    api_address: Option<SocketAddr>,
     /// Client listener, connections and WebSockets.
     clients: TaskTracker,
     /// Everything else.
@@ -202,12 +206,21 @@ impl Node {
         if config.seti.trust_handshake_user {
             warn!("seti.trust_handshake_user is on: whoever connects may claim to be any user");
         }
-        // Both addresses are taken before anything runs, so that a failure leaves nothing behind.
+        // All addresses are taken before anything runs, so that a failure leaves nothing behind.
         let client_listener = listen("client.listen", config.client.listen).await?;
         let admin_listener = listen("admin.listen", config.admin.listen).await?;
         let client_address =
             local_address("client.listen", config.client.listen, &client_listener)?;
         let admin_address = local_address("admin.listen", config.admin.listen, &admin_listener)?;
+
+        let (api_listener, api_address) = match config.api.listen {
+            None => (None, None),
+            Some(address) => {
+                let listener = listen("api.listen", address).await?;
+                let address = local_address("api.listen", address, &listener)?;
+                (Some(listener), Some(address))
+            }
+        };
 
         let metrics = Arc::new(Metrics::new()?);
         let security = Security::new(&config, &name, Arc::clone(&metrics))?;
@@ -238,6 +251,7 @@ impl Node {
             cluster,
             security,
             tls,
+            api_tokens: Tokens::new(&config.api),
             reload: Notify::new(),
             drain_requested: CancellationToken::new(),
             local_sessions,
@@ -264,6 +278,7 @@ impl Node {
             client_url: url.clone(),
             client_address,
             admin_address,
+            api_address,
             clients: TaskTracker::new(),
             background,
             stop_accepting: CancellationToken::new(),
@@ -276,6 +291,9 @@ impl Node {
             .join(Duration::from_millis(node.shared.config.mesh.join_wait_ms))
             .await?;
         node.serve_clients(client_listener);
+        if let Some(listener) = api_listener {
+            node.serve_api(listener);
+        }
         node.shared.readiness.clear(Unready::Starting);
         info!(node = %node.shared.name, client = %client_address, url = %url, admin = %admin_address, "node is ready");
         Ok(node)
@@ -302,6 +320,40 @@ impl Node {
             }),
         };
         self.background.spawn(server.run());
+    }
+
+    /// The API ends with the clients, before the cluster is left: what an application has published reaches the siblings.
+    fn serve_api(&self, listener: TcpListener) {
+        let shared = &self.shared;
+        let (client, api) = (&shared.config.client, &shared.config.api);
+        if let Some(address) = self.api_address {
+            info!(api = %address, tls = api.tls, "the API is served");
+            if !api.tls && !address.ip().is_loopback() {
+                warn!(api = %address, "the API is served in clear text on more than this machine: tokens and data can be read on the way; set api.tls");
+            }
+        }
+        let watch = Arc::clone(&shared.api_tokens).watch(Arc::clone(&shared.metrics));
+        self.background
+            .spawn(self.end.clone().run_until_cancelled_owned(watch));
+        let server = HttpServer {
+            listener,
+            stop: self.stop_accepting.clone(),
+            shared: Arc::new(http_server::Shared {
+                router: api::router(Api::new(Arc::clone(shared), Arc::clone(&shared.api_tokens))),
+                limits: Limits {
+                    max_connections: api.max_connections,
+                    header_timeout: Duration::from_millis(client.header_timeout_ms),
+                    write_timeout: Duration::from_millis(client.write_timeout_ms),
+                    max_header_bytes: client.max_header_bytes,
+                    http2: Some(http2_limits(&client.http2)),
+                },
+                tls: shared.tls.clone().filter(|_| api.tls),
+                tracker: self.clients.clone(),
+                close: self.close_clients.clone(),
+                metrics: None,
+            }),
+        };
+        self.clients.spawn(server.run());
     }
 
     fn serve_clients(&self, listener: TcpListener) {
@@ -360,6 +412,12 @@ impl Node {
         self.admin_address
     }
 
+    /// Where back-end applications reach the API; `None` when it is off.
+    #[must_use]
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api_address
+    }
+
     /// Where siblings reach this node; `None` when it runs alone.
     #[must_use]
     pub fn mesh_address(&self) -> Option<SocketAddr> {
@@ -393,10 +451,11 @@ impl Node {
         &self.shared.readiness
     }
 
-    /// Reads the files again that may have changed, as on SIGHUP: the secrets of the mesh, the TLS certificate and key. What
+    /// Reads the files again that may have changed, as on SIGHUP: the secrets of the mesh, the tokens of the API, the TLS certificate and key. What
     /// cannot be used is logged and counted, and the node goes on with what it has.
     pub async fn reload(&self) {
         self.shared.reload.notify_one();
+        self.shared.api_tokens.reload();
         if let Some(tls) = self.shared.tls.clone() {
             // A panic in there is in the log already.
             let _ = tokio::task::spawn_blocking(move || tls.reload()).await;

@@ -7,11 +7,14 @@ mod handlers;
 mod http;
 mod lazy;
 mod lifecycle;
+mod listing;
 mod local_session;
 mod pipeline;
 mod services;
 mod session_hooks;
 mod websocket;
+
+pub(crate) use listing::smallest;
 
 pub use http::{HeldConnect, HttpOutcome, HttpReply, HttpRequest, Released, WriteTicket};
 pub use local_session::{LocalSession, Refused};

@@ -44,6 +44,12 @@ impl Engine {
         before.contains_key(channel)
     }
 
+    /// Whether a call on this service channel would be answered: a remote call is set for it, or for a pattern that matches it first.
+    #[must_use]
+    pub fn answers_calls(&self, channel: &ChannelName) -> bool {
+        matches!(self.handler_of(channel), Some(Handler::Call(_)))
+    }
+
     fn set_handler(&self, channel: ChannelName, handler: Handler) {
         self.services.rcu(|handlers| {
             let mut handlers = Handlers::clone(handlers);

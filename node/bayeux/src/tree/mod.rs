@@ -12,6 +12,7 @@ mod snapshot;
 
 pub(crate) use snapshot::{Receiver, Snapshot, Subscriber};
 
+use crate::engine::smallest;
 use crate::session::Session;
 use crate::{ChannelName, SubscriptionListener};
 use arc_swap::{ArcSwap, Guard};
@@ -42,6 +43,15 @@ struct Control {
     removed: bool,
     /// The session that named the channel first, for its count.
     creator: Weak<Session>,
+}
+
+/// A channel of this node and how many of this node's sessions are subscribed to it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChannelUse {
+    /// Its name, or the pattern that sessions are subscribed to.
+    pub channel: ChannelName,
+    /// Subscribed sessions; siblings do not count.
+    pub sessions: usize,
 }
 
 /// Why a channel was not created.
@@ -232,6 +242,33 @@ impl ChannelTree {
             .filter(|(_, channel)| channel.control.lock().sessions > 0)
             .map(|(name, _)| name.clone())
             .collect()
+    }
+
+    /// The first `limit` channels by name behind `after` that are `wanted`.
+    pub(crate) fn page(
+        &self,
+        after: &str,
+        limit: usize,
+        wanted: impl Fn(&ChannelName) -> bool,
+    ) -> Vec<ChannelUse> {
+        let channels = self.channels.pin();
+        let names = channels
+            .keys()
+            .filter(|name| name.as_str() > after && wanted(name));
+        let page = smallest(names, limit);
+        page.into_iter()
+            .map(|name| ChannelUse {
+                channel: name.clone(),
+                sessions: channels
+                    .get(name)
+                    .map_or(0, |channel| channel.control.lock().sessions),
+            })
+            .collect()
+    }
+
+    /// The subscribers of a channel at this instant; `None` when it does not exist.
+    pub(crate) fn snapshot(&self, channel: &ChannelName) -> Option<Arc<Snapshot>> {
+        Some(self.channels.pin().get(channel)?.subscribers.load_full())
     }
 
     /// Calls `visit` once for each receiver that a message to `channel` reaches, whatever number of its patterns match. Returns how many.

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::field::{Field, found};
 use super::load::Problem;
-use super::types::{ChannelRule, Config, ServiceHook};
+use super::types::{ApiToken, ChannelRule, Config, ServiceHook};
 
 /// One list of tables: what it is called, what a row may hold, and where the rows are kept.
 pub struct RowList {
@@ -175,5 +175,13 @@ pub static ROW_LISTS: LazyLock<Vec<RowList>> = LazyLock::new(|| {
         "pattern", pattern, true, like "\"/service/app/**\"", "The channels.";
         "url", url, true, like "\"http://127.0.0.1:9000/call\"", "The address that answers.";
     };
-    vec![security_channels, services_hooks]
+    let api_tokens = rows! {
+        "api.tokens", ApiToken in api.tokens,
+            "The applications that may use the HTTP API, each with a token of its own.";
+        "name", name, true, like "\"shop\"", "What the application is called in the log, 1 to 64 letters, digits, -, _ and dots.";
+        "token_file", token_file, true, like "\"/etc/halley/api-shop\"", "A file with its token, at least 32 visible ASCII characters. While it is replaced: one per line, at most 4; read again every 5 s and on SIGHUP.";
+        "roles", roles, true, like "[\"publish\", \"call\"]", "What it may do: read (see channels, sessions, users), publish (to channels and users), call (services), manage (disconnect sessions and users).";
+        "channels", channels, false, like "[\"/shop/**\", \"/service/shop/*\"]", "The channels and services that it may read, publish to and call; when absent: all.";
+    };
+    vec![security_channels, services_hooks, api_tokens]
 });

@@ -14,7 +14,7 @@ mod presence;
 
 pub(crate) use direct::CHANNEL as DIRECT_CHANNEL;
 pub use direct::Direct;
-pub use directory::{Directory, DirectoryListener, NodeInfo, NodeLoad, Nodes};
+pub use directory::{Directory, DirectoryListener, NodeInfo, NodeLoad, Nodes, Reached};
 pub use local_directory::LocalDirectory;
 pub(crate) use nodes::{CHANNEL as NODES_CHANNEL, PERIOD as NODES_PERIOD};
 pub use nodes::{LocalNodes, NodesService};
