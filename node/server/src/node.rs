@@ -194,9 +194,10 @@ impl Node {
     /// Starts a node with what the application brings.
     pub(crate) async fn launch(
         config: Config,
-        mut application: Application,
+        application: Application,
         handle: NodeHandle,
     ) -> Result<Self, StartError> {
+        let mut application = application.check(&config)?;
         let clock = Clock::start();
         let name = config.node_name();
         info!(node = %name, version = env!("CARGO_PKG_VERSION"), "node starts");
@@ -223,7 +224,7 @@ impl Node {
 
         let metrics = Arc::new(Metrics::new()?);
         let security = Security::new(&config, &name, Arc::clone(&metrics))?;
-        let policy = application.policy(&config, security.policy())?;
+        let policy = application.policy(security.policy());
         let engine = Engine::new(config.session.clone(), policy);
         engine.set_wall_clock(since_1970().as_millis() as u64, clock.now());
         security.attach(&engine);
@@ -240,7 +241,7 @@ impl Node {
             .map_err(StartError::Services)?;
         let local_sessions = Arc::new(LocalSessions::default());
         engine.add_session_listener(Arc::clone(&local_sessions) as Arc<dyn SessionListener>);
-        application.attach(&config, &engine, &cluster)?;
+        application.attach(&engine, &cluster);
         let shared = Arc::new(Shared {
             name,
             engine,
