@@ -8,6 +8,7 @@ mod greeting;
 mod http;
 mod lazy;
 mod limits;
+mod listing;
 mod processing;
 mod publish;
 mod races;
