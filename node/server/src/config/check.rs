@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::load::Problem;
 use super::types::{Config, Discovery};
-use super::{check_api, check_security};
+use super::{check_api, check_security, check_services};
 use crate::tls::TlsFiles;
 
 /// The least number of bytes of the secret that all nodes share.
@@ -74,6 +74,7 @@ pub(super) fn check(config: &mut Config, mesh: bool, discovery: bool, problems: 
     mesh_secret(config, mesh, discovery, problems);
     check_security::check(config, problems);
     check_api::check(config, problems);
+    check_services::check(config, problems);
     if config.mesh.clustered {
         mesh_relations(config, problems);
         if config.session.max_message_bytes > MESSAGE_BYTES_MAX {

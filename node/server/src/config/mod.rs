@@ -13,6 +13,7 @@
 mod check;
 mod check_api;
 mod check_security;
+mod check_services;
 mod field;
 mod load;
 mod options;
@@ -23,6 +24,7 @@ mod types;
 pub(crate) use check::read_secret_file;
 pub use check::{Secret, Token};
 pub(crate) use check_api::{ApiKeys, ambiguous, read_api_keys};
+pub(crate) use load::environment;
 pub use load::{ConfigError, Problem};
 pub use options::{OPTIONS, Opt};
 pub use print::{effective, reference};
@@ -30,6 +32,6 @@ pub use rows::{Column, ROW_LISTS, RowList};
 pub use types::{
     AdminConfig, ApiConfig, ApiRole, ApiToken, ChannelRule, ClientConfig, Config, Discovery,
     DnsConfig, HooksConfig, Http2Config, JwtConfig, LogConfig, LogFormat, LogLevel, MeshConfig,
-    MulticastConfig, NodeConfig, PolicyKind, PresenceConfig, SecurityConfig, SetiConfig, TlsConfig,
-    TokenAlgorithm,
+    MulticastConfig, NodeConfig, PolicyKind, PresenceConfig, SecurityConfig, ServiceHook,
+    ServicesConfig, SetiConfig, TlsConfig, TokenAlgorithm,
 };

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::field::{Field, found};
 use super::load::Problem;
-use super::types::{ApiToken, ChannelRule, Config};
+use super::types::{ApiToken, ChannelRule, Config, ServiceHook};
 
 /// One list of tables: what it is called, what a row may hold, and where the rows are kept.
 pub struct RowList {
@@ -177,5 +177,11 @@ pub static ROW_LISTS: LazyLock<Vec<RowList>> = LazyLock::new(|| {
         "roles", roles, true, like "[\"publish\", \"call\"]", "What it may do: read (see channels, sessions, users), publish (to channels and users), call (services), manage (disconnect sessions and users).";
         "channels", channels, false, like "[\"/shop/**\", \"/service/shop/*\"]", "The channels and services that it may read, publish to and call; when absent: all.";
     };
-    vec![security_channels, api_tokens]
+    let services_hooks = rows! {
+        "services.hooks", ServiceHook in services.hooks,
+            "Which calls on service channels the application answers over HTTP. A pattern answers for what has no row of its own.";
+        "pattern", pattern, true, like "\"/service/app/**\"", "The channels.";
+        "url", url, true, like "\"http://127.0.0.1:9000/call\"", "The address that answers.";
+    };
+    vec![security_channels, services_hooks, api_tokens]
 });
