@@ -10,6 +10,7 @@ mod http;
 mod lazy;
 mod limits;
 mod moments;
+mod listing;
 mod places;
 mod processing;
 mod publish;
