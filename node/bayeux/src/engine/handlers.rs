@@ -8,11 +8,11 @@ use crate::session::{BrowserSlots, ClientAdvice, ConnectOutcome, ConnectRequest,
 use crate::tree::Subscriber;
 use crate::{
     Activity, Advice, ChannelKind, ChannelName, DENIED_BY_SECURITY_POLICY, EndReason, Flow,
-    HandshakeVerdict, LIMIT_REACHED, Millis, Operation, Publication, Reconnect, ServiceReply,
-    Verdict,
+    HandshakeVerdict, LIMIT_REACHED, Millis, Operation, Publication, Reconnect, Verdict,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The held connects of a session's browser.
 pub(super) struct Slots<'a> {
@@ -42,24 +42,42 @@ impl BrowserSlots for Slots<'_> {
     }
 }
 
+/// A session's place while its handshake is in process; survives a policy that answers later, and cancellation.
+struct Place<'a>(&'a Engine);
+
+impl<'a> Place<'a> {
+    fn take(engine: &'a Engine) -> Option<Self> {
+        // Before the sessions are counted: who gives a place back here has made a session or none, and is seen in one of the two.
+        let handshakes = engine.handshakes.fetch_add(1, Ordering::AcqRel) + 1;
+        let place = Self(engine);
+        (engine.session_count() + handshakes <= engine.config.max_sessions).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// How long a client is advised to wait when the node has all the sessions it may have.
 const LIMIT_INTERVAL_MS: u64 = 10_000;
 
 impl Engine {
     pub(super) async fn handshake(
         self: &Arc<Self>,
-        context: Context<'_>,
+        context: &Context<'_>,
         message: &Message<'_>,
         reply: &mut Reply<'_>,
     ) -> Outcome {
-        if self.session_count() >= self.config.max_sessions {
+        let Some(_place) = Place::take(self) else {
             reply.refuse(refusal::SESSION_LIMIT_REACHED);
             reply.advice = Some(Advice {
                 interval_ms: Some(LIMIT_INTERVAL_MS),
                 ..Advice::HANDSHAKE
             });
             return Outcome::Replied;
-        }
+        };
         let (user, attachment) = match self.policy.can_handshake(message).resolve().await {
             HandshakeVerdict::Grant { user, attachment } => (user, attachment),
             HandshakeVerdict::Deny { reason, advice } => {
@@ -69,12 +87,12 @@ impl Engine {
             }
         };
         let (browser, cookie) = match context.origin {
-            Origin::Http { browser, .. } => {
-                let (id, new) = self.browsers.admit(browser, context.now);
+            Origin::Http { request, .. } => {
+                let (id, new) = self.browsers.admit(request.browser, context.now);
                 let cookie = new.then(|| id.to_string());
                 (Some(id), cookie)
             }
-            Origin::WebSocket { .. } | Origin::Local => (None, None),
+            Origin::WebSocket { .. } | Origin::Local { .. } => (None, None),
         };
         let acknowledges = self.config.ack && message.ext_field("ack") == Some("true");
         let transport = context.origin.transport();
@@ -100,7 +118,7 @@ impl Engine {
     /// What was queued while the session was made goes with or after the handshake reply (reference 5.5).
     fn announce_greeting(
         &self,
-        context: Context<'_>,
+        context: &Context<'_>,
         session: &Arc<Session>,
         reply: &mut Reply<'_>,
     ) {
@@ -108,13 +126,13 @@ impl Engine {
         reply.x_messages = state.queue.len();
         let bytes_max = match context.origin {
             Origin::WebSocket { .. } => self.config.max_frame_bytes,
-            Origin::Http { .. } | Origin::Local => usize::MAX,
+            Origin::Http { .. } | Origin::Local { .. } => usize::MAX,
         };
         if let Some(batch) = state.offer(reply, bytes_max) {
             reply.x_messages = batch;
             reply.set_ext_raw("ack", format!("{{\"enabled\":true,\"batch\":{batch}}}"));
         }
-        if let Origin::WebSocket { connection } = context.origin
+        if let Origin::WebSocket { connection, .. } = context.origin
             && reply.x_messages > 0
         {
             state.bind(connection, &self.config, context.now);
@@ -142,15 +160,15 @@ impl Engine {
 
     pub(super) fn connect(
         &self,
-        context: Context<'_>,
+        context: &Context<'_>,
         session: &Arc<Session>,
         raw: &RawMessage<'_>,
         reply: &mut Reply<'_>,
     ) -> Outcome {
         let (connection, http2, alone) = match context.origin {
-            Origin::WebSocket { connection } => (connection, false, false),
-            Origin::Http { http2, alone, .. } => (0, http2, alone),
-            Origin::Local => (0, false, false),
+            Origin::WebSocket { connection, .. } => (connection, false, false),
+            Origin::Http { request, alone } => (0, request.http2, alone),
+            Origin::Local { .. } => (0, false, false),
         };
         let slots = Slots {
             engine: self,
@@ -202,7 +220,7 @@ impl Engine {
             }
             ConnectOutcome::Unknown => {
                 reply.refuse(refusal::SESSION_UNKNOWN);
-                reply.advice = Some(Advice::HANDSHAKE);
+                reply.advice = Some(session.advice_of_end());
                 return Outcome::Replied;
             }
         }
@@ -263,11 +281,11 @@ impl Engine {
         if channel.kind() == ChannelKind::Meta {
             return Err(refusal::SUBSCRIBE_FAILED.into());
         }
-        self.subscribe_session(session, channel)
+        self.subscribe_unasked(session, channel)
     }
 
     /// Subscribes without asking the policy.
-    pub(super) fn subscribe_session(
+    pub(super) fn subscribe_unasked(
         &self,
         session: &Arc<Session>,
         channel: &ChannelName,
@@ -313,28 +331,15 @@ impl Engine {
                 _ if !self.channel_exists(channel) => {
                     return reply.refuse(refusal::CHANNEL_MISSING);
                 }
-                _ => self.unsubscribe_session(session, channel),
+                _ => {
+                    self.unsubscribe_session(session, channel);
+                }
             }
         }
     }
 
-    pub(super) fn unsubscribe_session(&self, session: &Arc<Session>, channel: &ChannelName) {
-        let listeners = self.subscription_listeners.load();
-        {
-            let mut subscriptions = session.subscriptions.lock();
-            let Ok(position) = subscriptions.channels.binary_search(channel) else {
-                return;
-            };
-            subscriptions.channels.remove(position);
-            self.tree.unsubscribe(channel, session.key(), &listeners);
-        }
-        for listener in listeners.iter() {
-            listener.unsubscribed(session, channel);
-        }
-    }
-
     /// Whether the session may publish; the error string if not.
-    async fn authorise_publish(
+    pub(super) async fn authorise_publish(
         &self,
         session: &Arc<Session>,
         message: &Message<'_>,
@@ -366,7 +371,7 @@ impl Engine {
 
     pub(super) async fn broadcast(
         &self,
-        context: Context<'_>,
+        context: &Context<'_>,
         session: &Arc<Session>,
         message: &Message<'_>,
         reply: &mut Reply<'_>,
@@ -380,6 +385,9 @@ impl Engine {
             // The channel only has to exist for a later unsubscribe to find it: beyond the limits it simply does not.
             let creator = Some(session).filter(|session| !session.is_local());
             let _ = self.tree.create(channel, creator);
+        }
+        if self.message_stopped(Some(session), message, context.now) {
+            return reply.refuse(refusal::MESSAGE_DELETED);
         }
         let publication = Publication::relay(channel.clone(), message.raw);
         let publication = if self.config.timestamp {
@@ -398,36 +406,5 @@ impl Engine {
         }
         reply.succeed();
         self.fan_out(&publication, Some(session), true, context.now);
-    }
-
-    pub(super) async fn call_service(
-        &self,
-        context: Context<'_>,
-        session: &Arc<Session>,
-        message: &Message<'_>,
-        reply: &mut Reply<'_>,
-    ) {
-        let service = {
-            let services = self.services.load();
-            let mut found = None;
-            if !services.is_empty() {
-                message.channel().for_each_consulted(|name| {
-                    if found.is_none() {
-                        found = services.get(name).cloned();
-                    }
-                });
-            }
-            found
-        };
-        let exists = service.is_some() || self.channel_exists(message.channel());
-        if let Err(error) = self.authorise_publish(session, message, exists).await {
-            return reply.refuse(error);
-        }
-        reply.succeed();
-        if let Some(service) = service
-            && let ServiceReply::Refused(error) = service.message(session, message, context.now)
-        {
-            reply.refuse(error);
-        }
     }
 }

@@ -2,13 +2,15 @@
 //! reply skeleton, field validation, incoming extensions, session check and timers, then the handler of its channel.
 
 use super::Engine;
+use crate::call::Waiting;
 use crate::json::{self, RawMessage};
 use crate::message::Message;
 use crate::refusal::{self, FrameRefusal};
 use crate::reply::Reply;
 use crate::session::{Session, Transport};
 use crate::{
-    Activity, Advice, ChannelKind, ChannelName, Flow, Millis, SessionId, timestamp, timesync,
+    Activity, Advice, ChannelKind, ChannelName, HttpRequest, Millis, Request, RequestHead,
+    SessionId, UpgradeHead, timestamp, timesync,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -49,27 +51,41 @@ impl MetaChannels {
 
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Origin<'a> {
+pub(crate) enum Origin<'a> {
     WebSocket {
         connection: u64,
+        upgrade: Option<&'a UpgradeHead>,
     },
     Http {
-        browser: Option<&'a str>,
-        http2: bool,
-        callback: bool,
+        request: &'a HttpRequest<'a>,
         /// The only message of its request.
         alone: bool,
     },
-    Local,
+    Local {
+        /// Where the sender waits for the answer to a call.
+        waiting: Option<&'a Arc<Waiting>>,
+    },
 }
 
-impl Origin<'_> {
+impl<'a> Origin<'a> {
     pub(super) const fn transport(&self) -> Transport {
         match self {
             Self::WebSocket { .. } => Transport::WebSocket,
-            Self::Http { callback: true, .. } => Transport::CallbackPolling,
+            Self::Http { request, .. } if request.callback => Transport::CallbackPolling,
             Self::Http { .. } => Transport::LongPolling,
-            Self::Local => Transport::Local,
+            Self::Local { .. } => Transport::Local,
+        }
+    }
+
+    pub(crate) fn request(&self) -> Request<'a> {
+        let head = match self {
+            Self::WebSocket { upgrade, .. } => upgrade.map(|head| head as &dyn RequestHead),
+            Self::Http { request, .. } => request.head,
+            Self::Local { .. } => None,
+        };
+        Request {
+            transport: self.transport(),
+            head,
         }
     }
 }
@@ -206,7 +222,7 @@ impl Engine {
     /// Processes one message. Everything but the policy's `Later` answers happens without suspending.
     pub(super) async fn process<'m>(
         self: &Arc<Self>,
-        context: Context<'_>,
+        context: &Context<'_>,
         raw: &'m RawMessage<'m>,
         reply: &mut Reply<'m>,
     ) -> Outcome {
@@ -224,23 +240,37 @@ impl Engine {
         let message = Message {
             raw,
             channel: &valid.channel,
+            origin: &context.origin,
         };
         if self.config.timesync && valid.channel.kind() == ChannelKind::Meta {
             timesync::begin(raw.ext, reply, self.unix_ms(context.now));
         }
-        if self.stopped_by_extension(context, &message, reply) {
+        // A disconnect may land before the connect is through.
+        let began = valid.meta == Some(Meta::Connect)
+            && context.session.is_some_and(|session| session.is_live());
+        if self.stopped_by_extension(context.session, &message, reply, context.now) {
+            reply.refuse(refusal::MESSAGE_DELETED);
             return Outcome::Replied;
         }
         if valid.meta == Some(Meta::Handshake) {
+            if self.message_stopped(None, &message, context.now) {
+                reply.refuse(refusal::MESSAGE_DELETED);
+                return Outcome::Replied;
+            }
             return self.handshake(context, &message, reply).await;
         }
         let Some(session) = self.check_session(context, valid.meta, raw) else {
             reply.refuse(refusal::SESSION_UNKNOWN);
             if valid.meta == Some(Meta::Connect) {
-                reply.advice = Some(Advice::HANDSHAKE);
+                let ended = context.session.filter(|_| began);
+                reply.advice = Some(ended.map_or(Advice::HANDSHAKE, |s| s.advice_of_end()));
             }
             return Outcome::Replied;
         };
+        if valid.meta.is_some() && self.message_stopped(Some(session), &message, context.now) {
+            reply.refuse(refusal::MESSAGE_DELETED);
+            return Outcome::Replied;
+        }
         match (valid.meta, valid.channel.kind()) {
             (Some(Meta::Connect), _) => return self.connect(context, session, raw, reply),
             (Some(Meta::Disconnect), _) => {
@@ -263,27 +293,10 @@ impl Engine {
         Outcome::Replied
     }
 
-    fn stopped_by_extension(
-        &self,
-        context: Context<'_>,
-        message: &Message<'_>,
-        reply: &mut Reply<'_>,
-    ) -> bool {
-        let stopped = self
-            .extensions
-            .load()
-            .iter()
-            .any(|e| e.incoming(context.session, message, reply, context.now) == Flow::Stop);
-        if stopped {
-            reply.refuse(refusal::MESSAGE_DELETED);
-        }
-        stopped
-    }
-
     /// The session, if the message names the one of its connection and that is live. Touches timers and binding (reference 3.4, 7.3).
     fn check_session<'a>(
         &self,
-        context: Context<'a>,
+        context: &Context<'a>,
         meta: Option<Meta>,
         raw: &RawMessage<'_>,
     ) -> Option<&'a Arc<Session>> {
@@ -298,7 +311,7 @@ impl Engine {
         if !session.is_local() {
             state.begin_processing(&self.config, context.now);
         }
-        if let Origin::WebSocket { connection } = context.origin {
+        if let Origin::WebSocket { connection, .. } = context.origin {
             state.bind(connection, &self.config, context.now);
         }
         if meta != Some(Meta::Connect) {
@@ -322,13 +335,7 @@ impl Engine {
         if self.config.timesync && !reply.ext.is_empty() {
             timesync::complete(reply, now.since(reply.received));
         }
-        let dropped = self
-            .extensions
-            .load()
-            .iter()
-            .rev()
-            .any(|e| e.outgoing_reply(session, reply, now) == Flow::Stop);
-        if dropped {
+        if self.reply_dropped_by_extension(session, reply, now) {
             return false;
         }
         out.push(if out.is_empty() { b'[' } else { b',' });

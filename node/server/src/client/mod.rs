@@ -13,6 +13,7 @@ mod closing;
 mod endpoint;
 mod long_polling;
 mod patience;
+mod request_head;
 mod ticket_body;
 mod upgrade;
 mod websocket;

@@ -2,16 +2,23 @@
 
 mod acks;
 mod authorizers;
+mod calls;
+mod channels;
 mod extensions;
 mod greeting;
 mod http;
 mod lazy;
 mod limits;
+mod listing;
+mod moments;
+mod places;
 mod processing;
 mod publish;
 mod races;
 mod refusals;
+mod requests;
 mod session_end;
+mod session_hooks;
 mod websocket;
 
 use super::*;
@@ -23,7 +30,6 @@ use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Wake, Waker};
 
 pub(super) const START: Millis = Millis(1_000_000);
@@ -203,6 +209,7 @@ impl Browser {
             browser: self.cookie.as_deref(),
             http2: self.http2,
             callback: self.callback,
+            head: None,
         };
         now_or_never(self.engine.http_request(request, body, self.now))
     }
