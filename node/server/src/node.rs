@@ -18,12 +18,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin;
-use crate::client::{self, Endpoint};
+use crate::client::{self, Admissions, Endpoint};
 use crate::clock::Clock;
 use crate::cluster::{ClusterError, ClusterParts};
 use crate::config::{self, Config};
 use crate::http_server::{self, Http2Limits, HttpServer, Limits};
 use crate::metrics::{Metrics, NodeFigures};
+use crate::proxies::Proxies;
 use crate::readiness::{Readiness, Unready};
 use crate::secret_file;
 use crate::security::{Security, SecurityError};
@@ -172,6 +173,11 @@ impl Node {
         let engine = Engine::new(config.session.clone(), security.policy());
         engine.set_wall_clock(since_1970().as_millis() as u64, clock.now());
         security.attach(&engine);
+        engine.set_admission(Arc::new(Admissions::new(
+            &config.client,
+            Arc::clone(&metrics),
+            clock.now(),
+        )));
         let tls = load_tls(&config, &metrics)?;
         let readiness = Arc::new(Readiness::starting());
         let url = client_url(&config, client_address, &name);
@@ -235,6 +241,7 @@ impl Node {
                 router: admin::router(Arc::clone(&self.shared)),
                 limits: Limits {
                     max_connections: ADMIN_CONNECTIONS_MAX,
+                    max_connections_per_address: 0,
                     header_timeout: Duration::from_millis(client.header_timeout_ms),
                     write_timeout: Duration::from_millis(client.write_timeout_ms),
                     max_header_bytes: client.max_header_bytes,
@@ -243,6 +250,7 @@ impl Node {
                 tls: None,
                 tracker: self.background.clone(),
                 close: self.end.clone(),
+                proxies: Proxies::new(&[]),
                 metrics: None,
             }),
         };
@@ -267,6 +275,7 @@ impl Node {
                 router: client::router(endpoint, client.demo),
                 limits: Limits {
                     max_connections: client.max_connections,
+                    max_connections_per_address: client.max_connections_per_address,
                     header_timeout: Duration::from_millis(client.header_timeout_ms),
                     write_timeout: Duration::from_millis(client.write_timeout_ms),
                     max_header_bytes: client.max_header_bytes,
@@ -275,6 +284,7 @@ impl Node {
                 tls: shared.tls.clone(),
                 tracker: self.clients.clone(),
                 close: self.close_clients.clone(),
+                proxies: Proxies::new(&client.trusted_proxies),
                 metrics: Some(Arc::clone(&shared.metrics)),
             }),
         };

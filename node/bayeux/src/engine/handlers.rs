@@ -1,5 +1,6 @@
 use super::Engine;
 use super::pipeline::{Context, Origin, Outcome};
+use crate::admission::Admitted;
 use crate::json::RawMessage;
 use crate::message::Message;
 use crate::refusal::{self, Denied, denied};
@@ -60,6 +61,17 @@ impl Engine {
             });
             return Outcome::Replied;
         }
+        let mut admitted = match Admitted::ask(self, context.address, context.now) {
+            Ok(admitted) => admitted,
+            Err(crowded) => {
+                reply.refuse(crowded.error);
+                reply.advice = Some(Advice {
+                    interval_ms: Some(crowded.interval_ms),
+                    ..Advice::HANDSHAKE
+                });
+                return Outcome::Replied;
+            }
+        };
         let (user, attachment) = match self.policy.can_handshake(message).resolve().await {
             HandshakeVerdict::Grant { user, attachment } => (user, attachment),
             HandshakeVerdict::Deny { reason, advice } => {
@@ -89,6 +101,10 @@ impl Engine {
         reply.session_id = Some(*session.id());
         {
             let mut state = session.state.lock();
+            // A listener may have ended it.
+            if state.is_live() {
+                state.place = admitted.keep();
+            }
             state.active_at = context.now;
             state.begin_processing(&self.config, context.now);
             self.arm(&session, &mut state);

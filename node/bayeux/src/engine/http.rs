@@ -2,6 +2,7 @@ use super::Engine;
 use super::handlers::Slots;
 use super::pipeline::{Context, Meta, Origin, Outcome};
 use super::websocket::{held_reply, join};
+use crate::AddressGroup;
 use crate::json::RawMessage;
 use crate::refusal::HttpError;
 use crate::reply::Reply;
@@ -16,6 +17,8 @@ use std::task::{Context as TaskContext, Poll};
 /// What the engine must know of an HTTP request beside its body.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HttpRequest<'a> {
+    /// The client's address, if the transport knows it.
+    pub address: Option<AddressGroup>,
     /// The value of the `BAYEUX_BROWSER` cookie.
     pub browser: Option<&'a str>,
     /// Whether the request came over HTTP/2, which has its own limit of held connects.
@@ -149,6 +152,7 @@ impl Engine {
                 alone,
             },
             session: session.as_ref(),
+            address: request.address,
             now,
         };
         let batched = session

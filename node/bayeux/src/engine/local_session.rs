@@ -130,6 +130,7 @@ impl LocalSession {
         let context = Context {
             origin: Origin::Local,
             session: Some(&self.session),
+            address: None,
             now,
         };
         let mut reply = Reply::default();

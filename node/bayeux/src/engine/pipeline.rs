@@ -2,6 +2,7 @@
 //! reply skeleton, field validation, incoming extensions, session check and timers, then the handler of its channel.
 
 use super::Engine;
+use crate::AddressGroup;
 use crate::json::{self, RawMessage};
 use crate::message::Message;
 use crate::refusal::{self, FrameRefusal};
@@ -96,6 +97,8 @@ pub(super) enum Outcome {
 pub(super) struct Context<'a> {
     pub(super) origin: Origin<'a>,
     pub(super) session: Option<&'a Arc<Session>>,
+    /// The client's address, if the transport knows it.
+    pub(super) address: Option<AddressGroup>,
     pub(super) now: Millis,
 }
 

@@ -1,5 +1,6 @@
 use super::Engine;
 use super::pipeline::{Context, Origin, Outcome};
+use crate::AddressGroup;
 use crate::refusal::FrameError;
 use crate::reply::Reply;
 use crate::session::{Binding, Hold, HoldPlace, NEVER, Phase, Session, State, fits};
@@ -42,6 +43,7 @@ pub struct WebSocketPeer {
     /// The last frame carried a handshake or connect reply, and the session's expiry waits for its end.
     unconfirmed: bool,
     finished: bool,
+    address: Option<AddressGroup>,
 }
 
 type Events = SmallVec<[Arc<Publication>; 8]>;
@@ -64,6 +66,7 @@ impl Engine {
             connect_reply: false,
             unconfirmed: false,
             finished: false,
+            address: None,
         }
     }
 
@@ -100,6 +103,7 @@ impl Engine {
                     connection: peer.connection,
                 },
                 session: session.as_ref(),
+                address: peer.address,
                 now,
             };
             match self.process(context, raw, &mut reply).await {
@@ -139,6 +143,13 @@ impl Engine {
 }
 
 impl WebSocketPeer {
+    /// Tells where the client is.
+    #[must_use]
+    pub const fn at(mut self, address: Option<AddressGroup>) -> Self {
+        self.address = address;
+        self
+    }
+
     /// The session the connection stands for.
     #[must_use]
     pub fn session(&self) -> Option<&Arc<Session>> {

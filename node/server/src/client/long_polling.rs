@@ -8,8 +8,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use halley_bayeux::{HttpOutcome, HttpReply, HttpRequest, Released};
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, SET_COOKIE};
+use halley_bayeux::{AddressGroup, HttpOutcome, HttpReply, HttpRequest, Released};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body_util::BodyExt as _;
@@ -19,8 +19,10 @@ use prometheus::IntGauge;
 use super::callback_polling;
 use super::endpoint::Endpoint;
 use super::ticket_body::TicketBody;
+use super::unfinished::Part;
 use crate::cookies;
 use crate::http_server::Caller;
+use crate::metrics::Limit;
 
 /// Bytes of a too large body that are read and dropped before the answer, so that a client that writes first and reads
 /// afterwards gets it.
@@ -40,7 +42,7 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
     }
     let reading = tokio::time::timeout(
         endpoint.body_timeout,
-        read(body, endpoint.message_bytes_max),
+        read(body, endpoint.message_bytes_max, endpoint.unfinished.part()),
     );
     // A node that ends does not wait for the rest of a body.
     let Some(read) = endpoint.close.run_until_cancelled(reading).await else {
@@ -52,6 +54,17 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
         Ok(Ok(body)) => body,
         Ok(Err(BodyFault::TooLarge)) => {
             return closing(endpoint.refusal(StatusCode::PAYLOAD_TOO_LARGE, "Body too large"));
+        }
+        Ok(Err(BodyFault::Crowded)) => {
+            endpoint.metrics.refuse(Limit::UnfinishedBytes);
+            let mut answer = endpoint.refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many bodies are on their way",
+            );
+            answer
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            return closing(answer);
         }
         Ok(Err(BodyFault::Broken)) => {
             return closing(endpoint.refusal(StatusCode::BAD_REQUEST, "Body is broken"));
@@ -72,14 +85,17 @@ pub(super) async fn exchange(
     body: Bytes,
     callback: Option<&str>,
 ) -> Response {
-    let secure = endpoint
-        .proxies
-        .encrypted(parts.extensions.get::<Caller>().copied(), &parts.headers);
+    let caller = parts.extensions.get::<Caller>().copied();
+    let secure = endpoint.proxies.encrypted(caller, &parts.headers);
     let Ok(text) = std::str::from_utf8(&body) else {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Body is not UTF-8");
     };
     let request = HttpRequest {
-        browser: cookies::browser(&parts.headers, &endpoint.browser_cookie),
+        address: endpoint
+            .proxies
+            .client(caller, &parts.headers)
+            .map(AddressGroup::of),
+        browser: cookies::browser(&parts.headers, &endpoint.browser_cookie.name),
         http2: parts.version == Version::HTTP_2,
         callback: callback.is_some(),
     };
@@ -132,8 +148,7 @@ fn replied(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(id) = reply.set_browser
-        && let Ok(cookie) =
-            HeaderValue::from_str(&cookies::set_browser(&endpoint.browser_cookie, &id, secure))
+        && let Ok(cookie) = HeaderValue::from_str(&endpoint.browser_cookie.set(&id, secure))
     {
         headers.insert(SET_COOKIE, cookie);
     }
@@ -152,10 +167,12 @@ fn closing(mut answer: Response) -> Response {
 enum BodyFault {
     TooLarge,
     Broken,
+    /// All clients together have begun too much.
+    Crowded,
 }
 
 /// Reads the whole body, at most `bytes_max`; one that came in one piece is not copied.
-async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyFault> {
+async fn read(mut body: Body, bytes_max: usize, mut unfinished: Part) -> Result<Bytes, BodyFault> {
     let declared = body.size_hint().lower();
     if declared > bytes_max as u64 {
         drain(body).await;
@@ -182,6 +199,12 @@ async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyFault> {
                 both.extend_from_slice(&std::mem::take(&mut whole));
                 both.extend_from_slice(&data);
                 joined = Some(both);
+            }
+        }
+        if !body.is_end_stream() {
+            let held = joined.as_ref().map_or(whole.len(), BytesMut::capacity);
+            if !unfinished.set(held) {
+                return Err(BodyFault::Crowded);
             }
         }
     }

@@ -8,14 +8,17 @@
 //! else    /cometd...  ──> 400 Unknown Bayeux Transport
 //! ```
 
+mod admissions;
 mod callback_polling;
 mod closing;
 mod endpoint;
 mod long_polling;
 mod ticket_body;
+mod unfinished;
 mod upgrade;
 mod websocket;
 
+pub(crate) use admissions::Admissions;
 pub(crate) use closing::{Close, say_goodbye};
 pub(crate) use endpoint::{Endpoint, router};
 pub(crate) use upgrade::{Refused, Upgrade, socket_config};

@@ -7,8 +7,10 @@ use axum::extract::Request;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use halley_bayeux::AddressGroup;
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Parts};
@@ -20,14 +22,14 @@ use tracing::debug;
 
 use super::endpoint::Endpoint;
 use super::{Socket, websocket};
-use crate::http_server::Stream;
+use crate::http_server::{Caller, Watched};
 
 /// What RFC 6455 appends to the key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Bytes of the read buffer, which every connection holds for as long as it lives: the larger part of what an idle
 /// session costs.
-const READ_BUFFER_BYTES: usize = 2 << 10;
+pub(super) const READ_BUFFER_BYTES: usize = 2 << 10;
 
 /// Bytes gathered before a write; a flush always follows.
 const WRITE_BUFFER_BYTES: usize = 4 << 10;
@@ -44,6 +46,15 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|word| word.trim().eq_ignore_ascii_case(token))
+}
+
+/// Whether the client offers a sub-protocol. Their names differ by case.
+fn offers(headers: &HeaderMap, subprotocol: &HeaderValue) -> bool {
+    headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|offered| offered.trim_ascii() == subprotocol.as_bytes())
 }
 
 /// Why a request does not become a WebSocket.
@@ -95,14 +106,17 @@ impl Upgrade {
         })
     }
 
-    /// The answer 101. An offered extension stays unanswered, and so does an offered subprotocol.
-    pub(crate) fn answer(&self) -> Response {
+    /// The answer 101. An offered extension stays unanswered, and so does an offered sub-protocol other than this one.
+    pub(crate) fn answer(&self, subprotocol: Option<&HeaderValue>) -> Response {
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = answer.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept.clone());
+        if let Some(subprotocol) = subprotocol {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol.clone());
+        }
         answer
     }
 
@@ -115,13 +129,13 @@ impl Upgrade {
                 return None;
             }
         };
-        let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<Stream>>() else {
+        let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<Watched>>() else {
             debug!("upgrade on a foreign stream");
             return None;
         };
         // The leftover holds what an eager client sent behind its request.
         let socket = WebSocketStream::from_partially_read(
-            io.into_inner(),
+            io.into_inner().into_inner(),
             read_buf.to_vec(),
             Role::Server,
             Some(config),
@@ -132,6 +146,14 @@ impl Upgrade {
 
 /// Answers 101 and starts the task that takes the stream over.
 pub(super) fn answer(endpoint: &Arc<Endpoint>, mut request: Request) -> Response {
+    if let Some(needed) = &endpoint.subprotocol
+        && !offers(request.headers(), needed)
+    {
+        return endpoint.refusal(
+            StatusCode::BAD_REQUEST,
+            "The WebSocket sub-protocol of this endpoint was not offered",
+        );
+    }
     let upgrade = match Upgrade::of(&mut request) {
         Ok(upgrade) => upgrade,
         Err(Refused { status, text }) => {
@@ -144,10 +166,15 @@ pub(super) fn answer(endpoint: &Arc<Endpoint>, mut request: Request) -> Response
             return answer;
         }
     };
-    let answer = upgrade.answer();
+    let caller = request.extensions().get::<Caller>().copied();
+    let address = endpoint
+        .proxies
+        .client(caller, request.headers())
+        .map(AddressGroup::of);
+    let answer = upgrade.answer(endpoint.subprotocol.as_ref());
     endpoint
         .tracker
-        .spawn(take_over(Arc::clone(endpoint), upgrade));
+        .spawn(take_over(Arc::clone(endpoint), upgrade, address));
     answer
 }
 
@@ -162,10 +189,10 @@ fn accept_key(key: &[u8]) -> Option<HeaderValue> {
 
 /// Waits for the stream, then hands it to a task of its own: the state of the upgrade must not stay allocated for
 /// the life of the connection.
-async fn take_over(endpoint: Arc<Endpoint>, upgrade: Upgrade) {
+async fn take_over(endpoint: Arc<Endpoint>, upgrade: Upgrade, address: Option<AddressGroup>) {
     let config = socket_config(endpoint.message_bytes_max, endpoint.write_bytes_max);
     if let Some(socket) = upgrade.socket(config).await {
-        websocket::start(endpoint, socket);
+        websocket::start(endpoint, socket, address);
     }
 }
 

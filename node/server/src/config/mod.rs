@@ -26,7 +26,8 @@ pub use options::{OPTIONS, Opt};
 pub use print::{effective, reference};
 pub use rows::{Column, ROW_LISTS, RowList};
 pub use types::{
-    AdminConfig, ChannelRule, ClientConfig, Config, Discovery, DnsConfig, HooksConfig, Http2Config,
-    JwtConfig, LogConfig, LogFormat, LogLevel, MeshConfig, MulticastConfig, NodeConfig, PolicyKind,
-    PresenceConfig, SecurityConfig, SetiConfig, TlsConfig, TokenAlgorithm,
+    AdminConfig, BrowserCookieConfig, ChannelRule, ClientConfig, Config, Discovery, DnsConfig,
+    HooksConfig, Http2Config, JwtConfig, LogConfig, LogFormat, LogLevel, MeshConfig,
+    MulticastConfig, NodeConfig, PolicyKind, PresenceConfig, SameSite, SecurityConfig, SetiConfig,
+    TlsConfig, TokenAlgorithm,
 };

@@ -417,6 +417,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
             .expect("sends");
     }
 
+    pub async fn ping(&mut self, content: &[u8]) {
+        let frame = Message::Ping(content.to_vec().into());
+        self.socket.send(frame).await.expect("sends");
+    }
+
     /// Sends one message with the next id, and does not wait.
     pub async fn send(&mut self, mut message: Value) -> String {
         self.id += 1;

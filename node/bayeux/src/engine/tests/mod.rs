@@ -200,6 +200,7 @@ impl Browser {
 
     pub(super) fn request(&mut self, body: &str) -> Result<HttpOutcome, HttpError> {
         let request = HttpRequest {
+            address: None,
             browser: self.cookie.as_deref(),
             http2: self.http2,
             callback: self.callback,
