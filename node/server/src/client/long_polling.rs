@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use halley_bayeux::{AddressGroup, HttpOutcome, HttpReply, HttpRequest, Released};
+use halley_bayeux::{HttpOutcome, HttpReply, HttpRequest, Released};
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
@@ -18,6 +18,7 @@ use prometheus::IntGauge;
 
 use super::callback_polling;
 use super::endpoint::Endpoint;
+use super::request_head::Head;
 use super::ticket_body::TicketBody;
 use super::unfinished::Part;
 use crate::cookies;
@@ -90,14 +91,12 @@ pub(super) async fn exchange(
     let Ok(text) = std::str::from_utf8(&body) else {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Body is not UTF-8");
     };
+    let head = Head::of(&endpoint.proxies, parts);
     let request = HttpRequest {
-        address: endpoint
-            .proxies
-            .client(caller, &parts.headers)
-            .map(AddressGroup::of),
         browser: cookies::browser(&parts.headers, &endpoint.browser_cookie.name),
         http2: parts.version == Version::HTTP_2,
         callback: callback.is_some(),
+        head: Some(&head),
     };
     match endpoint
         .engine

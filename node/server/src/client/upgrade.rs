@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use halley_bayeux::AddressGroup;
+use halley_bayeux::UpgradeHead;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tracing::debug;
 
 use super::endpoint::Endpoint;
+use super::request_head::upgrade_head;
 use super::{Socket, websocket};
 use crate::http_server::{Caller, Watched};
 
@@ -166,15 +167,12 @@ pub(super) fn answer(endpoint: &Arc<Endpoint>, mut request: Request) -> Response
             return answer;
         }
     };
-    let caller = request.extensions().get::<Caller>().copied();
-    let address = endpoint
-        .proxies
-        .client(caller, request.headers())
-        .map(AddressGroup::of);
     let answer = upgrade.answer(endpoint.subprotocol.as_ref());
+    let caller = request.extensions().get::<Caller>().copied();
+    let head = upgrade_head(&endpoint.proxies, caller, request.headers());
     endpoint
         .tracker
-        .spawn(take_over(Arc::clone(endpoint), upgrade, address));
+        .spawn(take_over(Arc::clone(endpoint), upgrade, head));
     answer
 }
 
@@ -189,10 +187,10 @@ fn accept_key(key: &[u8]) -> Option<HeaderValue> {
 
 /// Waits for the stream, then hands it to a task of its own: the state of the upgrade must not stay allocated for
 /// the life of the connection.
-async fn take_over(endpoint: Arc<Endpoint>, upgrade: Upgrade, address: Option<AddressGroup>) {
+async fn take_over(endpoint: Arc<Endpoint>, upgrade: Upgrade, head: UpgradeHead) {
     let config = socket_config(endpoint.message_bytes_max, endpoint.write_bytes_max);
     if let Some(socket) = upgrade.socket(config).await {
-        websocket::start(endpoint, socket, address);
+        websocket::start(endpoint, socket, head);
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use halley_bayeux::{AddressGroup, Output, WebSocketPeer};
+use halley_bayeux::{Output, UpgradeHead, WebSocketPeer};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tracing::debug;
@@ -45,19 +45,19 @@ enum Step {
 }
 
 /// Starts the task. The caller is a task that ends with this call, so that nothing of it stays.
-pub(super) fn start(endpoint: Arc<Endpoint>, socket: Socket, address: Option<AddressGroup>) {
+pub(super) fn start(endpoint: Arc<Endpoint>, socket: Socket, head: UpgradeHead) {
     let tracker = endpoint.tracker.clone();
-    tracker.spawn(run(endpoint, socket, address));
+    tracker.spawn(run(endpoint, socket, Some(head)));
 }
 
 /// Not an `async fn`: that would keep its arguments beside the variables they are moved to.
 fn run(
     endpoint: Arc<Endpoint>,
     socket: Socket,
-    address: Option<AddressGroup>,
+    head: Option<UpgradeHead>,
 ) -> impl Future<Output = ()> + Send {
     let mut connection = Connection {
-        peer: endpoint.engine.websocket_peer().at(address),
+        peer: endpoint.engine.websocket_peer_of(head),
         finished: socket.get_ref().received(),
         unfinished: endpoint.unfinished.part(),
         socket,

@@ -386,6 +386,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
         let (socket, _) = within("upgrade", tokio_tungstenite::client_async(url, stream))
             .await
             .expect("the upgrade succeeds");
+        Self::of(socket)
+    }
+
+    /// On a WebSocket that is open.
+    pub fn of(socket: WebSocketStream<S>) -> Self {
         Self {
             socket,
             client_id: String::new(),

@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 
 #[test]
 fn an_idle_session_is_small() {
-    // With its held connect and its acknowledgements boxed, 16 bytes for what the policy attaches, 8 for where it is counted.
+    // With its held connect and its acknowledgements boxed, and 16 bytes for what the policy attaches.
+    // And 8 where its client is counted.
     assert!(size_of::<Session>() <= 328, "{}", size_of::<Session>());
     assert!(
         size_of::<crate::session::Hold>() <= 96,
@@ -15,7 +16,7 @@ fn an_idle_session_is_small() {
         size_of::<crate::session::Hold>()
     );
     assert!(
-        size_of::<WebSocketPeer>() <= 72,
+        size_of::<WebSocketPeer>() <= 80,
         "{}",
         size_of::<WebSocketPeer>()
     );
@@ -33,7 +34,7 @@ fn the_futures_are_small_and_send() {
     assert!(size_of_val(&frame) <= 1024, "{}", size_of_val(&frame));
     drop(frame);
     let request = is_send(engine.http_request(HttpRequest::default(), "", START));
-    assert!(size_of_val(&request) <= 1136, "{}", size_of_val(&request));
+    assert!(size_of_val(&request) <= 1088, "{}", size_of_val(&request));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod acks;
 mod authorizers;
+mod calls;
 mod extensions;
 mod greeting;
 mod http;
@@ -11,6 +12,7 @@ mod processing;
 mod publish;
 mod races;
 mod refusals;
+mod requests;
 mod session_end;
 mod websocket;
 
@@ -200,10 +202,10 @@ impl Browser {
 
     pub(super) fn request(&mut self, body: &str) -> Result<HttpOutcome, HttpError> {
         let request = HttpRequest {
-            address: None,
             browser: self.cookie.as_deref(),
             http2: self.http2,
             callback: self.callback,
+            head: None,
         };
         now_or_never(self.engine.http_request(request, body, self.now))
     }
