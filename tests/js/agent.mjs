@@ -81,6 +81,7 @@ const orders = {
         cometd.addListener("/meta/handshake", (reply) => {
             client.handshakes += reply.successful ? 1 : 0;
             client.reloaded = reply.ext?.reload === true;
+            client.timesync = reply.ext?.timesync ?? null;
             client.refusal = reply.successful ? null : reply.error ?? "failed";
             client.arrived();
         });
@@ -236,14 +237,14 @@ const orders = {
         return message && {bytes: [...new Uint8Array(message.data.data)], last: message.data.last, meta: message.data.meta};
     }, order.ms, () => client.messages(order.channel).slice(-5)),
 
-    /** What the timesync extension has found out. */
-    async clock(order, {extensions}) {
+    /** What the timesync extension has found out, and the node's answer to it at the handshake. */
+    async clock(order, {extensions, timesync}) {
         const {TimeSync} = extensions;
-        return {lag: TimeSync.getNetworkLag(), offset: TimeSync.getTimeOffset(), samples: TimeSync.getTimeOffsetSamples()};
+        return {lag: TimeSync.getNetworkLag(), offset: TimeSync.getTimeOffset(), answer: timesync};
     },
 
     /** {ms}: until a handshake has failed. */
-    failed_handshake: (order, client) => client.until(() => client.refusal && {refusal: client.refusal}, order.ms, () => client.connects.slice(-3)),
+    failed_handshake: (order, client) => client.until(() => client.refusal ? {refusal: client.refusal} : false, order.ms, () => client.connects.slice(-3)),
 
     /** The replies to all connects, in short. */
     async connects(order, client) {
