@@ -17,30 +17,32 @@ async fn node(settings: NodeSettings) -> anyhow::Result<NodeProcess> {
 }
 
 macro_rules! over_both {
-    ($($what:ident: $websocket:ident, $long_polling:ident;)*) => {$(
+    ($($test:ident: $what:ident, $transport:literal;)*) => {$(
         #[tokio::test(flavor = "multi_thread")]
-        async fn $websocket() -> anyhow::Result<()> {
+        async fn $test() -> anyhow::Result<()> {
             let _turn = turn().await;
-            $what("websocket").await
-        }
-
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $long_polling() -> anyhow::Result<()> {
-            let _turn = turn().await;
-            $what("long-polling").await
+            $what($transport).await
         }
     )*};
 }
 
 over_both! {
-    reload: a_page_is_reloaded_over_websocket, a_page_is_reloaded_over_long_polling;
-    handshake_reconnect: a_client_that_was_away_for_too_long_handshakes_over_websocket, a_client_that_was_away_for_too_long_handshakes_over_long_polling;
-    binary: cometd_9_sends_bytes_over_websocket, cometd_9_sends_bytes_over_long_polling;
-    java_binary: java_sends_bytes_over_websocket, java_sends_bytes_over_long_polling;
-    timesync: cometd_9_learns_the_time_over_websocket, cometd_9_learns_the_time_over_long_polling;
-    freeze: a_node_that_does_not_answer_in_time_over_websocket, a_node_that_does_not_answer_in_time_over_long_polling;
-    refusals: refused_publications_and_subscriptions_over_websocket, refused_publications_and_subscriptions_over_long_polling;
-    java_ack: java_acknowledges_over_websocket, java_acknowledges_over_long_polling;
+    a_page_is_reloaded_over_websocket: reload, "websocket";
+    a_page_is_reloaded_over_long_polling: reload, "long-polling";
+    a_client_that_was_away_for_too_long_handshakes_over_websocket: handshake_reconnect, "websocket";
+    a_client_that_was_away_for_too_long_handshakes_over_long_polling: handshake_reconnect, "long-polling";
+    cometd_9_sends_bytes_over_websocket: binary, "websocket";
+    cometd_9_sends_bytes_over_long_polling: binary, "long-polling";
+    java_sends_bytes_over_websocket: java_binary, "websocket";
+    java_sends_bytes_over_long_polling: java_binary, "long-polling";
+    cometd_9_learns_the_time_over_websocket: timesync, "websocket";
+    cometd_9_learns_the_time_over_long_polling: timesync, "long-polling";
+    a_node_that_does_not_answer_in_time_over_websocket: freeze, "websocket";
+    a_node_that_does_not_answer_in_time_over_long_polling: freeze, "long-polling";
+    refused_publications_and_subscriptions_over_websocket: refusals, "websocket";
+    refused_publications_and_subscriptions_over_long_polling: refusals, "long-polling";
+    java_acknowledges_over_websocket: java_ack, "websocket";
+    java_acknowledges_over_long_polling: java_ack, "long-polling";
 }
 
 /// Reference 8.6: the page after a reload goes on with the session of the page before, and misses nothing in between.

@@ -56,7 +56,10 @@ pub use engine::{
 pub use extension::{Delivery, Extension, Flow};
 pub use ids::{InvalidUserId, SESSION_ID_CHARACTERS, SessionId, USER_ID_BYTES_MAX, UserId};
 pub use json::{Json, ScanError};
-pub use listener::{Service, ServiceReply, SessionListener, SubscriptionListener, Tap, TapId};
+pub use listener::{
+    MessageListener, MessageListenerId, Service, ServiceReply, SessionListener,
+    SubscriptionListener, Tap, TapId,
+};
 pub use message::Message;
 pub use policy::{
     Attachment, BoxFuture, Decision, DefaultPolicy, HandshakeVerdict, SecurityPolicy, Verdict,

@@ -69,6 +69,10 @@ pub struct Metrics {
     pub(crate) slow_clients: IntCounter,
     /// Calls of hooks, by hook and outcome.
     pub(crate) hook_calls: IntCounterVec,
+    /// Calls on service channels that went to hooks, by outcome.
+    pub(crate) service_calls: IntCounterVec,
+    /// Those under way or waiting.
+    pub(crate) service_calls_pending: IntGauge,
     /// Sessions ended because their credential expired.
     pub(crate) credentials_expired: IntCounter,
     /// TLS handshakes that did not succeed.
@@ -280,6 +284,14 @@ impl Metrics {
             &["hook", "outcome"],
         )?;
         registry.register(Box::new(hook_calls.clone()))?;
+        let service_calls = IntCounterVec::new(
+            Opts::new(
+                "halley_service_hook_calls_total",
+                "Calls on service channels that went to hooks, by outcome.",
+            ),
+            &["outcome"],
+        )?;
+        registry.register(Box::new(service_calls.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
@@ -386,6 +398,11 @@ impl Metrics {
                 "WebSocket clients cut off because they took nothing for client.write_timeout_ms.",
             )?,
             hook_calls,
+            service_calls,
+            service_calls_pending: gauge(
+                "halley_service_hook_calls_pending",
+                "Calls on service channels that are under way to hooks, or wait to be.",
+            )?,
             credentials_expired: counter(
                 "halley_credentials_expired_total",
                 "Sessions ended because their token, or what a hook allowed, expired.",

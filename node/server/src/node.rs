@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use halley_bayeux::{ChannelName, EndReason, Engine};
+use halley_bayeux::{ChannelName, EndReason, Engine, SessionListener};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -18,17 +18,22 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin;
+use crate::application::{Application, ApplicationError};
+use crate::builder::NodeBuilder;
 use crate::client::{self, Admissions, Endpoint};
 use crate::clock::Clock;
 use crate::cluster::{ClusterError, ClusterParts};
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError};
+use crate::handle::NodeHandle;
 use crate::http_server::{self, Http2Limits, HttpServer, Limits};
+use crate::local::LocalSessions;
 use crate::metrics::{Metrics, NodeFigures};
 use crate::proxies::Proxies;
 use crate::readiness::{Readiness, Unready};
 use crate::secret_file;
 use crate::security::{Security, SecurityError};
 use crate::services::{self, Direct, NodeInfo, NodesService, Presence};
+use crate::tasks::Tasks;
 use crate::tls::{Tls, TlsFiles};
 
 /// Time between two calls of the engine's timers.
@@ -39,6 +44,9 @@ const ADMIN_CONNECTIONS_MAX: usize = 256;
 
 /// The longest part of a drain that is spent on waiting for queues to empty.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// How long a shutdown waits for tasks that were told to end.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 
 /// Time between two looks at the queues meanwhile.
 const FLUSH_LOOK: Duration = Duration::from_millis(20);
@@ -74,6 +82,15 @@ pub enum StartError {
     /// A built-in channel name is not valid.
     #[error("channel: {0}")]
     Channel(#[from] halley_bayeux::InvalidChannel),
+    /// Calls cannot be handed to the application.
+    #[error("services: {0}")]
+    Services(String),
+    /// There is no configuration to start with.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// What the application brings cannot be used.
+    #[error(transparent)]
+    Application(#[from] ApplicationError),
 }
 
 /// What the parts of a node share.
@@ -92,6 +109,11 @@ pub(crate) struct Shared {
     pub(crate) reload: Notify,
     /// Cancelled when an operator asks the process to end.
     pub(crate) drain_requested: CancellationToken,
+    pub(crate) local_sessions: Arc<LocalSessions>,
+    /// What answers calls.
+    pub(crate) tasks: Tasks,
+    /// Cancelled when the node has ended.
+    pub(crate) ended: CancellationToken,
 }
 
 impl std::fmt::Debug for Shared {
@@ -122,10 +144,14 @@ impl Shared {
     }
 }
 
-/// One node. Dropping it cuts everything off; [`Node::drain`] ends it in order.
+/// One running node. Dropping it cuts everything off; [`Node::drain`] ends it in order.
+///
+/// Made by [`Node::builder`].
 #[derive(Debug)]
 pub struct Node {
     shared: Arc<Shared>,
+    handle: NodeHandle,
+    client_url: String,
     client_address: SocketAddr,
     admin_address: SocketAddr,
     /// Client listener, connections and WebSockets.
@@ -148,11 +174,26 @@ impl Drop for Node {
 }
 
 impl Node {
-    /// Starts a node; when this returns, clients are served.
+    /// Begins to set up a node.
+    #[must_use]
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    /// Starts a node that brings nothing but its configuration; when this returns, clients are served.
     ///
     /// # Errors
-    /// An address cannot be listened on.
+    /// As [`NodeBuilder::start`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::builder().config(config).start().await
+    }
+
+    /// Starts a node with what the application brings.
+    pub(crate) async fn launch(
+        config: Config,
+        mut application: Application,
+        handle: NodeHandle,
+    ) -> Result<Self, StartError> {
         let clock = Clock::start();
         let name = config.node_name();
         info!(node = %name, version = env!("CARGO_PKG_VERSION"), "node starts");
@@ -170,7 +211,8 @@ impl Node {
 
         let metrics = Arc::new(Metrics::new()?);
         let security = Security::new(&config, &name, Arc::clone(&metrics))?;
-        let engine = Engine::new(config.session.clone(), security.policy());
+        let policy = application.policy(&config, security.policy())?;
+        let engine = Engine::new(config.session.clone(), policy);
         engine.set_wall_clock(since_1970().as_millis() as u64, clock.now());
         security.attach(&engine);
         engine.set_admission(Arc::new(Admissions::new(
@@ -186,6 +228,12 @@ impl Node {
 
         let cluster = ClusterParts::prepare(&config, &url, &engine, clock)?;
         start_services(&config, &name, &engine, &cluster, clock, &background, &end)?;
+        let tasks = Tasks::new(background.clone(), end.clone());
+        services::call_hooks::start(&config.services, &name, &engine, &metrics, tasks.clone())
+            .map_err(StartError::Services)?;
+        let local_sessions = Arc::new(LocalSessions::default());
+        engine.add_session_listener(Arc::clone(&local_sessions) as Arc<dyn SessionListener>);
+        application.attach(&config, &engine, &cluster)?;
         let shared = Arc::new(Shared {
             name,
             engine,
@@ -197,8 +245,12 @@ impl Node {
             tls,
             reload: Notify::new(),
             drain_requested: CancellationToken::new(),
+            local_sessions,
+            tasks,
+            ended: end.clone(),
             config,
         });
+        handle.tie(&shared);
         background.spawn(tick(Arc::clone(&shared), end.clone()));
         let reload_ms = shared.config.client.tls.reload_interval_ms;
         if let Some(tls) = shared.tls.clone().filter(|_| reload_ms > 0) {
@@ -213,6 +265,8 @@ impl Node {
         }
         let node = Self {
             shared,
+            handle,
+            client_url: url.clone(),
             client_address,
             admin_address,
             clients: TaskTracker::new(),
@@ -291,6 +345,18 @@ impl Node {
         self.clients.spawn(server.run());
     }
 
+    /// The node for the code inside it: publishing, users, local sessions, objects, members. To be cloned and handed on.
+    #[must_use]
+    pub fn handle(&self) -> &NodeHandle {
+        &self.handle
+    }
+
+    /// How others reach the client endpoint: `client.url`, or made from the address that is listened on.
+    #[must_use]
+    pub fn client_url(&self) -> &str {
+        &self.client_url
+    }
+
     /// Where clients are accepted; useful when the port was chosen by the system.
     #[must_use]
     pub fn client_address(&self) -> SocketAddr {
@@ -346,6 +412,24 @@ impl Node {
         }
     }
 
+    /// Ends the node at once: connections are cut, siblings are told goodbye. For the orderly end, in which clients are told and what waits for
+    /// them is sent, see [`Node::drain`].
+    pub async fn shutdown(self) {
+        self.stop_accepting.cancel();
+        self.close_clients.cancel();
+        self.clients.close();
+        self.shared.cluster.leave().await;
+        self.end.cancel();
+        self.background.close();
+        let ended = async {
+            self.clients.wait().await;
+            self.background.wait().await;
+        };
+        if tokio::time::timeout(SHUTDOWN_MAX, ended).await.is_err() {
+            warn!("shutdown: what has not ended is cut off");
+        }
+    }
+
     /// Completes when an operator asks the process to end. Cancel-safe.
     pub async fn drain_requested(&self) {
         self.shared.drain_requested.cancelled().await;
@@ -396,11 +480,16 @@ impl Node {
         }
         info!("node has ended");
     }
-    /// Waits until nothing waits for any session any more, for a part of the time there is.
+
+    /// Waits until nothing waits for any session any more and all calls are answered, for a part of the time there is.
     async fn flush(&self, deadline: Instant) {
         let part = deadline.duration_since(Instant::now()).min(FLUSH_MAX);
         let end = Instant::now() + part;
-        while self.shared.engine.stats().queue_bytes > 0 && Instant::now() < end {
+        let waits = || {
+            let stats = self.shared.engine.stats();
+            stats.queue_bytes > 0 || stats.calls > 0
+        };
+        while waits() && Instant::now() < end {
             tokio::time::sleep(FLUSH_LOOK).await;
         }
     }
@@ -541,6 +630,7 @@ async fn tick(shared: Arc<Shared>, end: CancellationToken) {
             .set_wall_clock(since_1970().as_millis() as u64, now);
         shared.engine.tick(now);
         shared.security.tick(&shared.engine, now);
+        shared.local_sessions.tick(&shared.engine, now);
         shared.cluster.judge(&shared.readiness);
     }
 }

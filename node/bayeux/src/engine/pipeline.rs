@@ -9,7 +9,7 @@ use crate::refusal::{self, FrameRefusal};
 use crate::reply::Reply;
 use crate::session::{Session, Transport};
 use crate::{
-    Activity, Advice, ChannelKind, ChannelName, Flow, HttpRequest, Millis, Request, RequestHead,
+    Activity, Advice, ChannelKind, ChannelName, HttpRequest, Millis, Request, RequestHead,
     SessionId, UpgradeHead, timestamp, timesync,
 };
 use smallvec::SmallVec;
@@ -245,10 +245,15 @@ impl Engine {
         if self.config.timesync && valid.channel.kind() == ChannelKind::Meta {
             timesync::begin(raw.ext, reply, self.unix_ms(context.now));
         }
-        if self.stopped_by_extension(context, &message, reply) {
+        if self.stopped_by_extension(context.session, &message, reply, context.now) {
+            reply.refuse(refusal::MESSAGE_DELETED);
             return Outcome::Replied;
         }
         if valid.meta == Some(Meta::Handshake) {
+            if self.message_stopped(None, &message, context.now) {
+                reply.refuse(refusal::MESSAGE_DELETED);
+                return Outcome::Replied;
+            }
             return self.handshake(context, &message, reply).await;
         }
         let Some(session) = self.check_session(context, valid.meta, raw) else {
@@ -258,6 +263,10 @@ impl Engine {
             }
             return Outcome::Replied;
         };
+        if valid.meta.is_some() && self.message_stopped(Some(session), &message, context.now) {
+            reply.refuse(refusal::MESSAGE_DELETED);
+            return Outcome::Replied;
+        }
         match (valid.meta, valid.channel.kind()) {
             (Some(Meta::Connect), _) => return self.connect(context, session, raw, reply),
             (Some(Meta::Disconnect), _) => {
@@ -278,23 +287,6 @@ impl Engine {
             (_, ChannelKind::Broadcast) => self.broadcast(context, session, &message, reply).await,
         }
         Outcome::Replied
-    }
-
-    fn stopped_by_extension(
-        &self,
-        context: &Context<'_>,
-        message: &Message<'_>,
-        reply: &mut Reply<'_>,
-    ) -> bool {
-        let stopped = self
-            .extensions
-            .load()
-            .iter()
-            .any(|e| e.incoming(context.session, message, reply, context.now) == Flow::Stop);
-        if stopped {
-            reply.refuse(refusal::MESSAGE_DELETED);
-        }
-        stopped
     }
 
     /// The session, if the message names the one of its connection and that is live. Touches timers and binding (reference 3.4, 7.3).
@@ -339,13 +331,7 @@ impl Engine {
         if self.config.timesync && !reply.ext.is_empty() {
             timesync::complete(reply, now.since(reply.received));
         }
-        let dropped = self
-            .extensions
-            .load()
-            .iter()
-            .rev()
-            .any(|e| e.outgoing_reply(session, reply, now) == Flow::Stop);
-        if dropped {
+        if self.reply_dropped_by_extension(session, reply, now) {
             return false;
         }
         out.push(if out.is_empty() { b'[' } else { b',' });

@@ -209,6 +209,35 @@ impl Session {
         state.deliver_only = only || state.acks.is_some();
     }
 
+    /// Keeps a value with the session, under a name; gives back the one it replaces.
+    pub fn set_attribute(&self, name: &str, value: Attachment) -> Option<Attachment> {
+        let mut state = self.state.lock();
+        let attributes = &mut state.rare_mut().attributes;
+        match attributes.iter_mut().find(|(known, _)| &**known == name) {
+            Some((_, old)) => Some(std::mem::replace(old, value)),
+            None => {
+                attributes.push((name.into(), value));
+                None
+            }
+        }
+    }
+
+    /// What is kept under a name.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<Attachment> {
+        let state = self.state.lock();
+        let mut attributes = state.rare.as_ref()?.attributes.iter();
+        attributes.find_map(|(known, value)| (&**known == name).then(|| value.clone()))
+    }
+
+    /// Takes what is kept under a name.
+    pub fn remove_attribute(&self, name: &str) -> Option<Attachment> {
+        let mut state = self.state.lock();
+        let attributes = &mut state.rare.as_mut()?.attributes;
+        let position = attributes.iter().position(|(known, _)| &**known == name)?;
+        Some(attributes.swap_remove(position).1)
+    }
+
     pub(crate) fn browser(&self) -> Option<&str> {
         self.browser.as_deref()
     }

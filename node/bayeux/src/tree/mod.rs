@@ -36,6 +36,8 @@ struct Control {
     /// Subscribed sessions; taps do not count.
     sessions: usize,
     unused_sweeps: u8,
+    /// Stays without subscribers.
+    persistent: bool,
     /// Taken out of the map: whoever still holds it must look again.
     removed: bool,
     /// The session that named the channel first, for its count.
@@ -123,6 +125,39 @@ impl ChannelTree {
             }
             Err(error) => error.current.clone(),
         }
+    }
+
+    pub(crate) fn set_persistent(&self, channel: &ChannelName, persistent: bool) {
+        loop {
+            let found = if persistent {
+                self.find_or_insert(channel, None)
+            } else {
+                match self.channels.pin().get(channel) {
+                    Some(found) => found.clone(),
+                    None => return,
+                }
+            };
+            let mut control = found.control.lock();
+            if !control.removed {
+                control.persistent = persistent;
+                control.unused_sweeps = 0;
+                return;
+            }
+        }
+    }
+
+    /// The sessions subscribed to exactly this channel.
+    pub(crate) fn sessions(&self, channel: &ChannelName) -> Vec<Arc<Session>> {
+        let channels = self.channels.pin();
+        let Some(found) = channels.get(channel) else {
+            return Vec::new();
+        };
+        let snapshot = found.subscribers.load();
+        let sessions = snapshot.iter().filter_map(|s| match &s.receiver {
+            Receiver::Session(session) => Some(session.clone()),
+            Receiver::Tap(_) => None,
+        });
+        sessions.collect()
     }
 
     /// Subscribes; true when it was not subscribed before. `first` is told under the channel's lock when it is the first session.
@@ -242,7 +277,7 @@ impl ChannelTree {
         let map = self.channels.pin();
         for (name, channel) in &map {
             let mut control = channel.control.lock();
-            if !channel.subscribers.load().is_empty() {
+            if control.persistent || !channel.subscribers.load().is_empty() {
                 control.unused_sweeps = 0;
                 continue;
             }

@@ -7,6 +7,7 @@ use halley_cluster::{InvalidSecrets, NodeName, Secrets};
 use subtle::ConstantTimeEq as _;
 
 use super::check_security;
+use super::check_services;
 use super::load::Problem;
 use super::types::{BrowserCookieConfig, Config, Discovery};
 use crate::tls::TlsFiles;
@@ -69,6 +70,7 @@ pub(super) fn check(config: &mut Config, mesh: bool, discovery: bool, problems: 
     admin(config, problems);
     mesh_secret(config, mesh, discovery, problems);
     check_security::check(config, problems);
+    check_services::check(config, problems);
     if config.mesh.clustered {
         mesh_relations(config, problems);
         if config.session.max_message_bytes > MESSAGE_BYTES_MAX {

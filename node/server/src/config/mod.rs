@@ -12,6 +12,7 @@
 
 mod check;
 mod check_security;
+mod check_services;
 mod field;
 mod load;
 mod options;
@@ -21,6 +22,7 @@ mod types;
 
 pub(crate) use check::read_secret_file;
 pub use check::{Secret, Token};
+pub(crate) use load::environment;
 pub use load::{ConfigError, Problem};
 pub use options::{OPTIONS, Opt};
 pub use print::{effective, reference};
@@ -28,6 +30,6 @@ pub use rows::{Column, ROW_LISTS, RowList};
 pub use types::{
     AdminConfig, BrowserCookieConfig, ChannelRule, ClientConfig, Config, Discovery, DnsConfig,
     HooksConfig, Http2Config, JwtConfig, LogConfig, LogFormat, LogLevel, MeshConfig,
-    MulticastConfig, NodeConfig, PolicyKind, PresenceConfig, SameSite, SecurityConfig, SetiConfig,
-    TlsConfig, TokenAlgorithm,
+    MulticastConfig, NodeConfig, PolicyKind, PresenceConfig, SameSite, SecurityConfig, ServiceHook,
+    ServicesConfig, SetiConfig, TlsConfig, TokenAlgorithm,
 };

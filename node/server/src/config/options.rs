@@ -349,6 +349,19 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "security.hooks.cache_ms", security.hooks.cache_ms, in 0..=DAY_MS,
             "Milliseconds for which an answer about a session and a channel counts again; 0: every time is asked.";
 
+        "services.token_file", services.token_file, like "\"/etc/halley/hook-token\"",
+            "File with the token that the node shows to the hooks of [[services.hooks]] (Authorization: Bearer).";
+        "services.timeout_ms", services.timeout_ms, in 10..=600_000,
+            "Milliseconds for one answer, with waiting for a place and retries; then the call has failed.";
+        "services.max_concurrent", services.max_concurrent, in 1..=10_000,
+            "Calls under way to hooks at one time; further ones wait.";
+        "services.max_waiting", services.max_waiting, in 0..=1_000_000,
+            "Calls that may wait for that; further ones fail at once.";
+        "services.retries", services.retries, in 0..=10,
+            "Further attempts when no connection can be made; what was sent is never sent again.";
+        "services.max_answer_bytes", services.max_answer_bytes, in 256..=BYTES_MAX,
+            "Bytes of one answer; a longer one counts as none.";
+
         "seti.trust_handshake_user", seti.trust_handshake_user,
             "Take the user of a session from the handshake's ext.halley.user. Anyone can claim any name: only for demonstrations and behind a proxy that sets it.";
         "seti.direct", seti.direct, "Offer direct messages between users on /service/user.";

@@ -23,6 +23,8 @@ pub struct Config {
     pub session: EngineConfig,
     /// `[security]`
     pub security: SecurityConfig,
+    /// `[services]`
+    pub services: ServicesConfig,
     /// `[seti]`
     pub seti: SetiConfig,
     /// `[presence]`
@@ -553,6 +555,59 @@ pub struct ChannelRule {
     pub publish: Vec<String>,
     /// Roles that may create; `None`: whoever may do what creates.
     pub create: Option<Vec<String>>,
+}
+
+/// `[services]`: calls on service channels that the application answers over HTTP.
+#[derive(Debug, Clone)]
+pub struct ServicesConfig {
+    /// The token that the node shows.
+    pub token_file: Option<PathBuf>,
+    /// Time for one answer.
+    pub timeout_ms: u64,
+    /// Calls under way at one time.
+    pub max_concurrent: usize,
+    /// Calls that may wait for that.
+    pub max_waiting: usize,
+    /// Further attempts when no connection can be made.
+    pub retries: u32,
+    /// Bytes of one answer.
+    pub max_answer_bytes: usize,
+    /// `[[services.hooks]]`
+    pub hooks: Vec<ServiceHook>,
+    /// The token read from its file. Written by the checks.
+    pub(super) token: Option<Secret>,
+}
+
+impl ServicesConfig {
+    /// The token that the node shows, when one is configured.
+    #[must_use]
+    pub fn token(&self) -> Option<&Secret> {
+        self.token.as_ref()
+    }
+}
+
+impl Default for ServicesConfig {
+    fn default() -> Self {
+        Self {
+            token_file: None,
+            timeout_ms: 5000,
+            max_concurrent: 64,
+            max_waiting: 1000,
+            retries: 1,
+            max_answer_bytes: 64 << 10,
+            hooks: Vec::new(),
+            token: None,
+        }
+    }
+}
+
+/// One row of `[[services.hooks]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServiceHook {
+    /// The channels. `None` only in a row that was refused.
+    pub pattern: Option<ChannelName>,
+    /// The address that answers. `None` only in a row that was refused.
+    pub url: Option<String>,
 }
 
 /// `[seti]`: the user directory.
