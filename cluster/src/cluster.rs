@@ -135,6 +135,7 @@ impl Cluster {
             inner: Arc::new(inner),
         };
         cluster.register(StateChannel::SETI_MESSAGES, seti.message_handler());
+        cluster.register(StateChannel::SETI_DISCONNECTS, seti.disconnect_handler());
         cluster.register(StateChannel::SETI, Arc::new(seti));
         cluster.register(StateChannel::SERVICES, Arc::new(services));
         Ok(cluster)

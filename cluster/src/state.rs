@@ -16,8 +16,10 @@ impl StateChannel {
     pub const SETI_MESSAGES: StateChannel = StateChannel(2);
     /// Replicated objects.
     pub const OBJECTS: StateChannel = StateChannel(3);
+    /// Users whose sessions are to end, routed by the user directory. A sibling of a release without it counts and ignores them.
+    pub const SETI_DISCONNECTS: StateChannel = StateChannel(4);
     /// Actions for services on the node that owns their data.
-    pub const SERVICES: StateChannel = StateChannel(4);
+    pub const SERVICES: StateChannel = StateChannel(5);
 }
 
 /// Told who joins and who leaves, in order; for one name, joined and left alternate, beginning with joined.

@@ -105,7 +105,8 @@ async fn with_token(State(shared): State<Arc<Shared>>, request: Request, next: N
     answer
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+/// The token that a request shows.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at_checked(7)?;
     scheme

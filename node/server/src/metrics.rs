@@ -50,6 +50,10 @@ pub struct Metrics {
     pub(crate) slow_clients: IntCounter,
     /// Calls of hooks, by hook and outcome.
     pub(crate) hook_calls: IntCounterVec,
+    /// Calls on service channels that went to hooks, by outcome.
+    pub(crate) service_calls: IntCounterVec,
+    /// Those under way or waiting.
+    pub(crate) service_calls_pending: IntGauge,
     /// Sessions ended because their credential expired.
     pub(crate) credentials_expired: IntCounter,
     /// TLS handshakes that did not succeed.
@@ -62,6 +66,12 @@ pub struct Metrics {
     pub(crate) tls_reload_failures: IntCounter,
     /// Changes of the file with the secrets, by what came of them.
     pub(crate) secret_reloads: IntCounterVec,
+    /// Requests to the API, by path, method and status.
+    pub(crate) api_requests: IntCounterVec,
+    /// Messages that applications published, to channels or to users.
+    pub(crate) api_publications: IntCounterVec,
+    /// Changes of the files with the tokens of applications, by what came of them.
+    pub(crate) api_token_reloads: IntCounterVec,
     /// Held while the figures are brought up to date and written.
     scrape: Mutex<()>,
 }
@@ -230,6 +240,22 @@ impl Metrics {
             &["hook", "outcome"],
         )?;
         registry.register(Box::new(hook_calls.clone()))?;
+        let service_calls = IntCounterVec::new(
+            Opts::new(
+                "halley_service_hook_calls_total",
+                "Calls on service channels that went to hooks, by outcome.",
+            ),
+            &["outcome"],
+        )?;
+        registry.register(Box::new(service_calls.clone()))?;
+        let api_requests = IntCounterVec::new(
+            Opts::new(
+                "halley_api_requests_total",
+                "Requests to the HTTP API, by path, method and status of the answer.",
+            ),
+            &["path", "method", "status"],
+        )?;
+        registry.register(Box::new(api_requests.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
@@ -302,6 +328,11 @@ impl Metrics {
                 "WebSocket clients cut off because they took nothing for client.write_timeout_ms.",
             )?,
             hook_calls,
+            service_calls,
+            service_calls_pending: gauge(
+                "halley_service_hook_calls_pending",
+                "Calls on service channels that are under way to hooks, or wait to be.",
+            )?,
             credentials_expired: counter(
                 "halley_credentials_expired_total",
                 "Sessions ended because their token, or what a hook allowed, expired.",
@@ -329,6 +360,29 @@ impl Metrics {
                     "result",
                 )?;
                 // Both are there from the start, so that a rate can be taken of them.
+                for result in ["changed", "failed"] {
+                    reloads.with_label_values(&[result]);
+                }
+                reloads
+            },
+            api_requests,
+            api_publications: {
+                let publications = counters(
+                    "halley_api_publications_total",
+                    "Messages that applications published through the HTTP API, to channels or to users.",
+                    "to",
+                )?;
+                for to in ["channel", "user"] {
+                    publications.with_label_values(&[to]);
+                }
+                publications
+            },
+            api_token_reloads: {
+                let reloads = counters(
+                    "halley_api_token_reloads_total",
+                    "Changes of the token files of applications that were taken over, or could not be used.",
+                    "result",
+                )?;
                 for result in ["changed", "failed"] {
                     reloads.with_label_values(&[result]);
                 }
