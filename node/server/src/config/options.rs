@@ -378,6 +378,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "seti.trust_handshake_user", seti.trust_handshake_user,
             "Take the user of a session from the handshake's ext.halley.user. Anyone can claim any name: only for demonstrations and behind a proxy that sets it.";
         "seti.direct", seti.direct, "Offer direct messages between users on /service/user.";
+        "seti.grace_ms", seti.grace_ms, in 0..=600_000,
+            "In a cluster: how long a user stays present whose session or node was lost; back in time, on any node, it was never away. 0: not at all.";
 
         "presence.enabled", presence.enabled, "Offer the users that are present on /halley/presence.";
         "presence.nodes", presence.nodes, "Offer the nodes of the cluster on /halley/cluster.";

@@ -692,6 +692,8 @@ pub struct SetiConfig {
     pub trust_handshake_user: bool,
     /// Offer direct messages on `/service/user`.
     pub direct: bool,
+    /// How long a user is kept present whose session or node was lost.
+    pub grace_ms: u64,
 }
 
 /// `[presence]`: who is there.
