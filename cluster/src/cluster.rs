@@ -122,6 +122,7 @@ impl Cluster {
         let links = StateLinks::new(shared.clone());
         let sender = Arc::new(links.clone());
         let seti = Seti::new(engine, sender, clock, Seti::default_limits());
+        seti.set_grace(shared.config.presence_grace);
         let services = Services::new(Arc::new(links.clone()), ServiceLimits::default());
         let inner = Inner {
             shared,

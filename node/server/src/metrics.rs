@@ -38,6 +38,7 @@ pub struct Metrics {
     pub(crate) connections: IntGauge,
     /// Sockets closed at once because of `client.max_connections`.
     pub(crate) connections_refused: IntCounter,
+    limit_refusals: IntCounterVec,
     /// Open WebSockets.
     pub(crate) websockets: IntGauge,
     /// WebSockets that the node closed, by code.
@@ -79,6 +80,42 @@ pub struct Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// Limits of one address, or of all clients together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// `client.max_connections_per_address`
+    ConnectionsPerAddress,
+    /// `client.max_sessions_per_address`
+    SessionsPerAddress,
+    /// `client.handshakes_per_second_per_address`
+    HandshakesPerAddress,
+    /// `client.handshakes_per_second`
+    Handshakes,
+    /// `client.max_unfinished_bytes`
+    UnfinishedBytes,
+}
+
+impl Limit {
+    const ALL: [Self; 5] = [
+        Self::ConnectionsPerAddress,
+        Self::SessionsPerAddress,
+        Self::HandshakesPerAddress,
+        Self::Handshakes,
+        Self::UnfinishedBytes,
+    ];
+
+    /// As a label.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ConnectionsPerAddress => "connections_per_address",
+            Self::SessionsPerAddress => "sessions_per_address",
+            Self::HandshakesPerAddress => "handshakes_per_address",
+            Self::Handshakes => "handshakes",
+            Self::UnfinishedBytes => "unfinished_bytes",
+        }
     }
 }
 
@@ -311,6 +348,17 @@ impl Metrics {
                 "halley_connections_refused_total",
                 "Sockets closed at once because of client.max_connections.",
             )?,
+            limit_refusals: {
+                let refusals = counters(
+                    "halley_limit_refusals_total",
+                    "What was refused because of a limit of one address, or of all clients together.",
+                    "limit",
+                )?;
+                for limit in Limit::ALL {
+                    refusals.with_label_values(&[limit.name()]);
+                }
+                refusals
+            },
             websockets: gauge("halley_websockets", "Open WebSockets.")?,
             websocket_closes: counters(
                 "halley_websocket_closes_total",
@@ -391,6 +439,11 @@ impl Metrics {
             registry,
             scrape: Mutex::new(()),
         })
+    }
+
+    /// Counts what a limit refused.
+    pub(crate) fn refuse(&self, limit: Limit) {
+        self.limit_refusals.with_label_values(&[limit.name()]).inc();
     }
 
     /// The text for a scraper, with everything as it is now.

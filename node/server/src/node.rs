@@ -21,7 +21,7 @@ use crate::admin;
 use crate::api::{self, Api, Tokens};
 use crate::application::{Application, ApplicationError};
 use crate::builder::NodeBuilder;
-use crate::client::{self, Endpoint};
+use crate::client::{self, Admissions, Endpoint};
 use crate::clock::Clock;
 use crate::cluster::{ClusterError, ClusterParts};
 use crate::config::{self, Config, ConfigError};
@@ -29,6 +29,7 @@ use crate::handle::NodeHandle;
 use crate::http_server::{self, Http2Limits, HttpServer, Limits};
 use crate::local::LocalSessions;
 use crate::metrics::{Metrics, NodeFigures};
+use crate::proxies::Proxies;
 use crate::readiness::{Readiness, Unready};
 use crate::secret_file;
 use crate::security::{Security, SecurityError};
@@ -228,6 +229,11 @@ impl Node {
         let engine = Engine::new(config.session.clone(), policy);
         engine.set_wall_clock(since_1970().as_millis() as u64, clock.now());
         security.attach(&engine);
+        engine.set_admission(Arc::new(Admissions::new(
+            &config.client,
+            Arc::clone(&metrics),
+            clock.now(),
+        )));
         let tls = load_tls(&config, &metrics)?;
         let readiness = Arc::new(Readiness::starting());
         let url = client_url(&config, client_address, &name);
@@ -308,6 +314,7 @@ impl Node {
                 routes: admin::router(Arc::clone(&self.shared)).into(),
                 limits: Limits {
                     max_connections: ADMIN_CONNECTIONS_MAX,
+                    max_connections_per_address: 0,
                     header_timeout: Duration::from_millis(client.header_timeout_ms),
                     write_timeout: Duration::from_millis(client.write_timeout_ms),
                     max_header_bytes: client.max_header_bytes,
@@ -316,6 +323,7 @@ impl Node {
                 tls: None,
                 tracker: self.background.clone(),
                 close: self.end.clone(),
+                proxies: Proxies::new(&[]),
                 metrics: None,
             }),
         };
@@ -343,12 +351,14 @@ impl Node {
                     .into(),
                 limits: Limits {
                     max_connections: api.max_connections,
+                    max_connections_per_address: 0,
                     header_timeout: Duration::from_millis(client.header_timeout_ms),
                     write_timeout: Duration::from_millis(client.write_timeout_ms),
                     max_header_bytes: client.max_header_bytes,
                     http2: Some(http2_limits(&client.http2)),
                 },
                 tls: shared.tls.clone().filter(|_| api.tls),
+                proxies: Proxies::new(&[]),
                 tracker: self.clients.clone(),
                 close: self.close_clients.clone(),
                 metrics: None,
@@ -375,6 +385,7 @@ impl Node {
                 routes: client::routes(endpoint, client.demo),
                 limits: Limits {
                     max_connections: client.max_connections,
+                    max_connections_per_address: client.max_connections_per_address,
                     header_timeout: Duration::from_millis(client.header_timeout_ms),
                     write_timeout: Duration::from_millis(client.write_timeout_ms),
                     max_header_bytes: client.max_header_bytes,
@@ -383,6 +394,7 @@ impl Node {
                 tls: shared.tls.clone(),
                 tracker: self.clients.clone(),
                 close: self.close_clients.clone(),
+                proxies: Proxies::new(&client.trusted_proxies),
                 metrics: Some(Arc::clone(&shared.metrics)),
             }),
         };

@@ -159,6 +159,27 @@ fn values_that_cannot_be_are_refused() {
         ("[client]\npath = \"cometd\"", "client.path"),
         ("[client]\npath = \"/\"", "client.path"),
         (
+            "[client]\nfurther_paths = [\"bayeux\"]",
+            "client.further_paths",
+        ),
+        (
+            "[client]\nfurther_paths = [\"/cometd/more\"]",
+            "client.further_paths",
+        ),
+        ("[client]\nsubprotocol = \"a b\"", "client.subprotocol"),
+        (
+            "[session]\nbrowserCookieDomain = \"a; b\"",
+            "session.browserCookieDomain",
+        ),
+        (
+            "[session]\nbrowserCookiePath = \"cometd\"",
+            "session.browserCookiePath",
+        ),
+        (
+            "[session]\nbrowserCookieSameSite = \"lax\"",
+            "session.browserCookieSameSite",
+        ),
+        (
             "[client]\nallowed_origins = [\"*\"]",
             "client.allowed_origins",
         ),

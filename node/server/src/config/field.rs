@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use toml::Value;
 
 use super::check::Secret;
-use super::types::{ApiRole, Discovery, LogFormat, LogLevel, PolicyKind, TokenAlgorithm};
+use super::types::{ApiRole, Discovery, LogFormat, LogLevel, PolicyKind, SameSite, TokenAlgorithm};
 
 /// What a value looks like, so that text from the environment can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +164,10 @@ macro_rules! words {
     };
 }
 words!(LogFormat, "one of \"text\", \"json\"", "text" => Text, "json" => Json);
+words!(
+    SameSite, "one of \"Strict\", \"Lax\", \"None\", \"\"",
+    "Strict" => Strict, "Lax" => Lax, "None" => None, "" => Absent
+);
 words!(
     LogLevel, "one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
     "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug, "trace" => Trace

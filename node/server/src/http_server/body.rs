@@ -8,6 +8,8 @@ use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 
+use super::unfinished::Part;
+
 /// Bytes of a too large body that are read and dropped before the answer, so that a client that writes first and reads
 /// afterwards gets it.
 const DRAIN_BYTES_MAX: usize = 1 << 20;
@@ -20,10 +22,16 @@ const DRAIN_TIME_MAX: Duration = Duration::from_millis(300);
 pub(crate) enum BodyFault {
     TooLarge,
     Broken,
+    /// All clients together have begun too much.
+    Crowded,
 }
 
-/// Reads the whole body, at most `bytes_max`; one that came in one piece is not copied.
-pub(crate) async fn read_body<B>(mut body: B, bytes_max: usize) -> Result<Bytes, BodyFault>
+/// Reads the whole body, at most `bytes_max`; one that came in one piece is not copied. What has come of one that is not whole yet counts in `unfinished`.
+pub(crate) async fn read_body<B>(
+    mut body: B,
+    bytes_max: usize,
+    mut unfinished: Option<Part>,
+) -> Result<Bytes, BodyFault>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -53,6 +61,14 @@ where
                 both.extend_from_slice(&std::mem::take(&mut whole));
                 both.extend_from_slice(&data);
                 joined = Some(both);
+            }
+        }
+        if let Some(unfinished) = &mut unfinished
+            && !body.is_end_stream()
+        {
+            let held = joined.as_ref().map_or(whole.len(), BytesMut::capacity);
+            if !unfinished.set(held) {
+                return Err(BodyFault::Crowded);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Caller a request on a connection to the router.
+//! Hands a request on a connection to the router.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -6,15 +6,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
+use axum::body::Body;
 use axum::response::Response;
-use futures_util::future::Either;
+use futures_util::future::{Either, ready};
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use tracing::debug;
 
 use super::http2::{Activity, Answering};
 use super::routes::{Answer, Direct, Routes};
+use super::strict::{self, LengthSeen};
 
 /// Where a request came from; an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub(super) struct Serve {
     router: TowerToHyperService<Router>,
     direct: Option<Arc<dyn Direct>>,
     caller: Caller,
+    /// Only under HTTP/1.1.
+    length_seen: Option<LengthSeen>,
 }
 
 impl Serve {
@@ -39,7 +46,14 @@ impl Serve {
             router: TowerToHyperService::new(routes.router.clone()),
             direct: routes.direct.clone(),
             caller,
+            length_seen: None,
         }
+    }
+
+    /// The same, on a stream that is watched.
+    pub(super) fn watching(mut self, length_seen: LengthSeen) -> Self {
+        self.length_seen = Some(length_seen);
+        self
     }
 
     /// The same, counting what it answers.
@@ -58,6 +72,10 @@ impl Service<Request<Incoming>> for Serve {
         Either<<TowerToHyperService<Router> as Service<Request<Incoming>>>::Future, DirectAnswer>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if let Some(fault) = strict::fault(&request, self.length_seen.as_ref()) {
+            debug!(from = %self.caller.peer, fault, "request refused");
+            return Either::Right(DirectAnswer(Box::pin(ready(refusal(fault)))));
+        }
         request.extensions_mut().insert(self.caller);
         match &self.direct {
             Some(direct) if direct.takes(&request) => {
@@ -77,6 +95,16 @@ impl Future for DirectAnswer {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(cx).map(Ok)
     }
+}
+
+/// The answer to a request that cannot be trusted; the last on its connection.
+fn refusal(text: &'static str) -> Response {
+    let mut answer = Response::new(Body::from(text));
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// Counts the requests that are being answered.
