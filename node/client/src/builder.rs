@@ -32,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) max_message_bytes: usize,
     pub(crate) max_frame_bytes: usize,
     pub(crate) acknowledge: bool,
+    pub(crate) report_handshakes: bool,
     /// The `ext` of handshakes as JSON text.
     pub(crate) handshake_ext: Option<String>,
 }
@@ -49,6 +50,7 @@ impl Default for Settings {
             max_message_bytes: 65_536,
             max_frame_bytes: 8 << 20,
             acknowledge: false,
+            report_handshakes: false,
             handshake_ext: None,
         }
     }
@@ -106,6 +108,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn acknowledge(mut self, yes: bool) -> Self {
         self.settings.acknowledge = yes;
+        self
+    }
+
+    /// Reports every session that is given as an [`Event::Handshaken`](crate::Event::Handshaken), for a client whose
+    /// server says something in the handshake's `ext`. Default: no.
+    #[must_use]
+    pub fn report_handshakes(mut self, yes: bool) -> Self {
+        self.settings.report_handshakes = yes;
         self
     }
 

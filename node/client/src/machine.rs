@@ -351,6 +351,10 @@ impl Machine {
         self.session = Some(session);
         self.generation += 1;
         self.ack = (self.settings.acknowledge && message.grants_ack()).then_some(0);
+        if self.settings.report_handshakes {
+            self.events
+                .push_back(Event::Handshaken(message.ext.map(ToOwned::to_owned)));
+        }
         self.send_turn(Turn::Connect, now);
         self.renew();
         Ok(())
