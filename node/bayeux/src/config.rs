@@ -44,6 +44,10 @@ pub struct EngineConfig {
     pub max_frame_bytes: usize,
     /// Most channels one session may be subscribed to.
     pub max_subscriptions: usize,
+    /// Most remote calls of one session that wait for their answer. One more is refused with `403:limit_reached:publish_denied`.
+    pub max_calls_per_session: usize,
+    /// The same for all sessions together, those included that have ended meanwhile.
+    pub max_calls: usize,
     /// Most channels that exist at once because one session named them first.
     pub max_channels_per_session: usize,
     /// Most channels of the node.
@@ -113,6 +117,8 @@ impl Default for EngineConfig {
             max_batch: 256,
             max_frame_bytes: 32_768,
             max_subscriptions: 1000,
+            max_calls_per_session: 100,
+            max_calls: 100_000,
             max_channels_per_session: 1000,
             max_channels: 1_000_000,
             max_sessions: 200_000,
@@ -251,6 +257,12 @@ impl EngineConfig {
             "max_channels_per_session",
             "at least 1",
         );
+        check(
+            self.max_calls_per_session >= 1,
+            "max_calls_per_session",
+            "at least 1",
+        );
+        check(self.max_calls >= 1, "max_calls", "at least 1");
         check(self.max_channels >= 1, "max_channels", "at least 1");
         check(
             (400..=599).contains(&self.duplicate_meta_connect_status),

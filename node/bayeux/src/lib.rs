@@ -16,6 +16,7 @@ mod advice;
 mod authorizer;
 mod binary;
 mod browsers;
+mod call;
 mod channel_name;
 mod config;
 mod engine;
@@ -28,6 +29,7 @@ mod policy;
 mod publication;
 mod refusal;
 mod reply;
+mod request;
 mod session;
 mod stats;
 mod time;
@@ -40,6 +42,7 @@ pub mod z85;
 pub use advice::{Advice, Reconnect};
 pub use authorizer::{Authorization, Authorizer, AuthorizerId, Operation};
 pub use binary::BinaryData;
+pub use call::{CallError, RemoteCall, Responder};
 pub use channel_name::{
     CHANNEL_NAME_BYTES_MAX, CHANNEL_SEGMENTS_MAX, ChannelKind, ChannelName, InvalidChannel,
 };
@@ -62,6 +65,7 @@ pub use refusal::{
     LIMIT_REACHED,
 };
 pub use reply::Reply;
+pub use request::{Request, RequestHead, UpgradeHead};
 pub use session::{EndReason, LocalReceiver, Session, Transport};
 pub use stats::EngineStats;
 pub use time::Millis;

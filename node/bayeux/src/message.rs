@@ -1,5 +1,6 @@
-use crate::ChannelName;
+use crate::engine::Origin;
 use crate::json::{self, RawMessage};
+use crate::{ChannelName, Request};
 use std::borrow::Cow;
 
 /// A message from a client, after its fields were validated. Values are raw JSON, borrowed from the frame.
@@ -7,6 +8,7 @@ use std::borrow::Cow;
 pub struct Message<'m> {
     pub(crate) raw: &'m RawMessage<'m>,
     pub(crate) channel: &'m ChannelName,
+    pub(crate) origin: &'m Origin<'m>,
 }
 
 impl<'m> Message<'m> {
@@ -14,6 +16,12 @@ impl<'m> Message<'m> {
     #[must_use]
     pub fn channel(&self) -> &'m ChannelName {
         self.channel
+    }
+
+    /// The request that brought it: transport, address, headers.
+    #[must_use]
+    pub fn request(&self) -> Request<'m> {
+        self.origin.request()
     }
 
     /// The message id as text, whatever its JSON type.

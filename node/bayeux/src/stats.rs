@@ -68,4 +68,6 @@ pub struct EngineStats {
     pub queue_overflows: u64,
     /// Sessions ended because their client was silent.
     pub expired: u64,
+    /// Remote calls without an answer yet.
+    pub calls: u64,
 }

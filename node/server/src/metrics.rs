@@ -43,6 +43,7 @@ pub struct Metrics {
     messages_received: IntCounter,
     messages_delivered: IntCounter,
     handshakes: IntCounter,
+    calls_pending: IntGauge,
     queue_overflows: IntCounter,
     sessions_expired: IntCounter,
     /// In the order of [`CLUSTER_COUNTERS`].
@@ -275,6 +276,10 @@ impl Metrics {
                 "Messages delivered to sessions.",
             )?,
             handshakes: counter("halley_handshakes_total", "Sessions made.")?,
+            calls_pending: gauge(
+                "halley_calls_pending",
+                "Remote calls that wait for their result.",
+            )?,
             queue_overflows: counter(
                 "halley_queue_overflows_total",
                 "Sessions ended because their queue was full.",
@@ -392,6 +397,7 @@ impl Metrics {
         self.ready.set(i64::from(figures.ready));
         self.sessions.set(signed(stats.sessions));
         self.channels.set(signed(stats.channels));
+        self.calls_pending.set(signed(stats.calls));
         self.subscriptions.set(signed(stats.subscriptions));
         self.queue_bytes.set(signed(stats.queue_bytes));
         raise(&self.messages_received, stats.messages_received);

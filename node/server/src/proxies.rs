@@ -10,6 +10,9 @@ use crate::http_server::Caller;
 /// The header in which a proxy tells how the client reached it.
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
+/// The header in which proxies tell whom they speak for, the last at the end.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
 /// The proxies whose word counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxies {
@@ -32,6 +35,29 @@ impl Proxies {
         caller.tls
             || (self.trusts(caller.peer)
                 && first_proto(headers).is_some_and(|proto| proto.eq_ignore_ascii_case("https")))
+    }
+
+    /// The client's address: the other end of the connection or, when that is a trusted proxy, the last address in
+    /// `x-forwarded-for` that is not one. What anybody else says is not looked at.
+    pub(crate) fn client(&self, caller: Option<Caller>, headers: &HeaderMap) -> Option<IpAddr> {
+        let mut client = caller?.peer;
+        let lines: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
+        let hops = lines
+            .iter()
+            .rev()
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.rsplit(','));
+        for hop in hops {
+            if !self.trusts(client) {
+                break;
+            }
+            // What cannot be read was not written by a trusted proxy: the last known address stands.
+            let Ok(address) = hop.trim().parse() else {
+                break;
+            };
+            client = address;
+        }
+        Some(client)
     }
 
     fn trusts(&self, peer: IpAddr) -> bool {
@@ -67,6 +93,38 @@ mod tests {
             }),
             &headers,
         )
+    }
+
+    fn client(peer: &str, forwarded: &[&str]) -> String {
+        let proxies = Proxies::new(&["10.0.0.0/8".parse().unwrap()]);
+        let mut headers = HeaderMap::new();
+        for line in forwarded {
+            headers.append(FORWARDED_FOR, line.parse().unwrap());
+        }
+        let caller = Caller {
+            peer: peer.parse().unwrap(),
+            tls: false,
+        };
+        proxies.client(Some(caller), &headers).unwrap().to_string()
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
+        assert_eq!(client("11.0.0.1", &["12.0.0.1"]), "11.0.0.1");
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["13.0.0.1, 12.0.0.1"]), "12.0.0.1");
+        assert_eq!(
+            client("10.0.0.1", &["13.0.0.1, 12.0.0.1 ,10.0.0.2"]),
+            "12.0.0.1"
+        );
+        assert_eq!(
+            client("10.0.0.1", &["13.0.0.1", "10.0.0.3,10.0.0.2"]),
+            "13.0.0.1"
+        );
+        assert_eq!(
+            client("10.0.0.1", &["13.0.0.1, unknown, 10.0.0.2"]),
+            "10.0.0.2"
+        );
     }
 
     #[test]

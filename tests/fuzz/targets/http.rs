@@ -59,6 +59,7 @@ fuzz_target!(|text: &str| {
                     browser: cookie.as_deref(),
                     http2: false,
                     callback: false,
+                    head: None,
                 };
                 match rig::now_or_never(engine.http_request(request, &body, now)) {
                     Ok(HttpOutcome::Reply(reply)) => browser.answered(reply, now),

@@ -8,8 +8,7 @@ use crate::session::{BrowserSlots, ClientAdvice, ConnectOutcome, ConnectRequest,
 use crate::tree::Subscriber;
 use crate::{
     Activity, Advice, ChannelKind, ChannelName, DENIED_BY_SECURITY_POLICY, EndReason, Flow,
-    HandshakeVerdict, LIMIT_REACHED, Millis, Operation, Publication, Reconnect, ServiceReply,
-    Verdict,
+    HandshakeVerdict, LIMIT_REACHED, Millis, Operation, Publication, Reconnect, Verdict,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -48,7 +47,7 @@ const LIMIT_INTERVAL_MS: u64 = 10_000;
 impl Engine {
     pub(super) async fn handshake(
         self: &Arc<Self>,
-        context: Context<'_>,
+        context: &Context<'_>,
         message: &Message<'_>,
         reply: &mut Reply<'_>,
     ) -> Outcome {
@@ -69,12 +68,12 @@ impl Engine {
             }
         };
         let (browser, cookie) = match context.origin {
-            Origin::Http { browser, .. } => {
-                let (id, new) = self.browsers.admit(browser, context.now);
+            Origin::Http { request, .. } => {
+                let (id, new) = self.browsers.admit(request.browser, context.now);
                 let cookie = new.then(|| id.to_string());
                 (Some(id), cookie)
             }
-            Origin::WebSocket { .. } | Origin::Local => (None, None),
+            Origin::WebSocket { .. } | Origin::Local { .. } => (None, None),
         };
         let acknowledges = self.config.ack && message.ext_field("ack") == Some("true");
         let transport = context.origin.transport();
@@ -100,7 +99,7 @@ impl Engine {
     /// What was queued while the session was made goes with or after the handshake reply (reference 5.5).
     fn announce_greeting(
         &self,
-        context: Context<'_>,
+        context: &Context<'_>,
         session: &Arc<Session>,
         reply: &mut Reply<'_>,
     ) {
@@ -108,13 +107,13 @@ impl Engine {
         reply.x_messages = state.queue.len();
         let bytes_max = match context.origin {
             Origin::WebSocket { .. } => self.config.max_frame_bytes,
-            Origin::Http { .. } | Origin::Local => usize::MAX,
+            Origin::Http { .. } | Origin::Local { .. } => usize::MAX,
         };
         if let Some(batch) = state.offer(reply, bytes_max) {
             reply.x_messages = batch;
             reply.set_ext_raw("ack", format!("{{\"enabled\":true,\"batch\":{batch}}}"));
         }
-        if let Origin::WebSocket { connection } = context.origin
+        if let Origin::WebSocket { connection, .. } = context.origin
             && reply.x_messages > 0
         {
             state.bind(connection, &self.config, context.now);
@@ -142,15 +141,15 @@ impl Engine {
 
     pub(super) fn connect(
         &self,
-        context: Context<'_>,
+        context: &Context<'_>,
         session: &Arc<Session>,
         raw: &RawMessage<'_>,
         reply: &mut Reply<'_>,
     ) -> Outcome {
         let (connection, http2, alone) = match context.origin {
-            Origin::WebSocket { connection } => (connection, false, false),
-            Origin::Http { http2, alone, .. } => (0, http2, alone),
-            Origin::Local => (0, false, false),
+            Origin::WebSocket { connection, .. } => (connection, false, false),
+            Origin::Http { request, alone } => (0, request.http2, alone),
+            Origin::Local { .. } => (0, false, false),
         };
         let slots = Slots {
             engine: self,
@@ -340,7 +339,7 @@ impl Engine {
     }
 
     /// Whether the session may publish; the error string if not.
-    async fn authorise_publish(
+    pub(super) async fn authorise_publish(
         &self,
         session: &Arc<Session>,
         message: &Message<'_>,
@@ -372,7 +371,7 @@ impl Engine {
 
     pub(super) async fn broadcast(
         &self,
-        context: Context<'_>,
+        context: &Context<'_>,
         session: &Arc<Session>,
         message: &Message<'_>,
         reply: &mut Reply<'_>,
@@ -402,36 +401,5 @@ impl Engine {
         }
         reply.succeed();
         self.fan_out(&publication, Some(session), true, context.now);
-    }
-
-    pub(super) async fn call_service(
-        &self,
-        context: Context<'_>,
-        session: &Arc<Session>,
-        message: &Message<'_>,
-        reply: &mut Reply<'_>,
-    ) {
-        let service = {
-            let services = self.services.load();
-            let mut found = None;
-            if !services.is_empty() {
-                message.channel().for_each_consulted(|name| {
-                    if found.is_none() {
-                        found = services.get(name).cloned();
-                    }
-                });
-            }
-            found
-        };
-        let exists = service.is_some() || self.channel_exists(message.channel());
-        if let Err(error) = self.authorise_publish(session, message, exists).await {
-            return reply.refuse(error);
-        }
-        reply.succeed();
-        if let Some(service) = service
-            && let ServiceReply::Refused(error) = service.message(session, message, context.now)
-        {
-            reply.refuse(error);
-        }
     }
 }

@@ -6,7 +6,7 @@ use crate::json::RawMessage;
 use crate::refusal::HttpError;
 use crate::reply::Reply;
 use crate::session::{BrowserSlots, HoldPlace, Session};
-use crate::{Millis, Publication};
+use crate::{Millis, Publication, RequestHead};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 /// What the engine must know of an HTTP request beside its body.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct HttpRequest<'a> {
     /// The value of the `BAYEUX_BROWSER` cookie.
     pub browser: Option<&'a str>,
@@ -22,6 +22,17 @@ pub struct HttpRequest<'a> {
     pub http2: bool,
     /// Whether the request came by a script tag (`callback-polling`, reference section 2): then events leave with connect replies only.
     pub callback: bool,
+    /// Its head, for policies and services that ask.
+    pub head: Option<&'a dyn RequestHead>,
+}
+
+impl fmt::Debug for HttpRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRequest")
+            .field("http2", &self.http2)
+            .field("callback", &self.callback)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What becomes of a request.
@@ -143,9 +154,7 @@ impl Engine {
         let alone = messages.len() == 1;
         let context = Context {
             origin: Origin::Http {
-                browser: request.browser,
-                http2: request.http2,
-                callback: request.callback,
+                request: &request,
                 alone,
             },
             session: session.as_ref(),
@@ -167,7 +176,7 @@ impl Engine {
         };
         for raw in &messages {
             let mut reply = Reply::default();
-            match self.process(context, raw, &mut reply).await {
+            match self.process(&context, raw, &mut reply).await {
                 Outcome::Parked { generation } => {
                     if let Some(session) = &session {
                         return Ok(HttpOutcome::Hold(HeldConnect::new(

@@ -1,8 +1,10 @@
 use super::Engine;
 use super::pipeline::{Context, Origin};
+use crate::call::{CallError, Waiting};
 use crate::reply::Reply;
 use crate::session::{LocalReceiver, Session, Transport};
 use crate::{BinaryData, ChannelName, EndReason, Json, Millis, UserId, json};
+use std::future::poll_fn;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -62,7 +64,28 @@ impl LocalSession {
         let mut text = self.message(channel.as_str());
         text.extend_from_slice(b",\"data\":");
         text.extend_from_slice(data.as_str().as_bytes());
-        self.send(text, now).await
+        self.send(text, None, now).await
+    }
+
+    /// Calls what answers on a service channel ([`crate::RemoteCall`]), and waits for the result: raw JSON. Waits as long as the service
+    /// takes; dropping the future gives up waiting.
+    ///
+    /// # Errors
+    /// As [`LocalSession::publish`], and when the call failed or nothing answers calls there.
+    pub async fn call(
+        &self,
+        channel: &ChannelName,
+        data: Json<'_>,
+        now: Millis,
+    ) -> Result<String, CallError> {
+        let mut text = self.message(channel.as_str());
+        text.extend_from_slice(b",\"data\":");
+        text.extend_from_slice(data.as_str().as_bytes());
+        let waiting = Arc::default();
+        self.send(text, Some(&waiting), now)
+            .await
+            .map_err(|Refused(error)| CallError::Refused(error))?;
+        poll_fn(|cx| waiting.poll(cx)).await
     }
 
     /// Publishes bytes, for clients with the binary extension.
@@ -80,7 +103,7 @@ impl LocalSession {
         if binary.write(&mut text).is_none() {
             return Err(Refused("400::message_invalid".to_owned()));
         }
-        self.send(text, now).await
+        self.send(text, None, now).await
     }
 
     /// Subscribes.
@@ -88,7 +111,8 @@ impl LocalSession {
     /// # Errors
     /// When the policy or an extension refuses, or the session has ended.
     pub async fn subscribe(&self, channel: &ChannelName, now: Millis) -> Result<(), Refused> {
-        self.send(self.about("/meta/subscribe", channel), now).await
+        self.send(self.about("/meta/subscribe", channel), None, now)
+            .await
     }
 
     /// Unsubscribes.
@@ -96,7 +120,7 @@ impl LocalSession {
     /// # Errors
     /// When the channel does not exist, or the session has ended.
     pub async fn unsubscribe(&self, channel: &ChannelName, now: Millis) -> Result<(), Refused> {
-        self.send(self.about("/meta/unsubscribe", channel), now)
+        self.send(self.about("/meta/unsubscribe", channel), None, now)
             .await
     }
 
@@ -121,19 +145,26 @@ impl LocalSession {
         text
     }
 
-    async fn send(&self, mut text: Vec<u8>, now: Millis) -> Result<(), Refused> {
+    async fn send(
+        &self,
+        mut text: Vec<u8>,
+        waiting: Option<&Arc<Waiting>>,
+        now: Millis,
+    ) -> Result<(), Refused> {
         text.push(b'}');
         let refused = |error: &str| Refused(error.to_owned());
         let text = String::from_utf8(text).map_err(|_| refused("400::message_invalid"))?;
         let messages = json::scan_frame(&text, crate::DEPTH_MAX, 1)
             .map_err(|_| refused("400::message_invalid"))?;
         let context = Context {
-            origin: Origin::Local,
+            origin: Origin::Local { waiting },
             session: Some(&self.session),
             now,
         };
         let mut reply = Reply::default();
-        self.engine.process(context, &messages[0], &mut reply).await;
+        self.engine
+            .process(&context, &messages[0], &mut reply)
+            .await;
         if reply.is_successful() {
             Ok(())
         } else {

@@ -8,10 +8,12 @@ mod lazy;
 mod lifecycle;
 mod local_session;
 mod pipeline;
+mod services;
 mod websocket;
 
 pub use http::{HeldConnect, HttpOutcome, HttpReply, HttpRequest, Released, WriteTicket};
 pub use local_session::{LocalSession, Refused};
+pub(crate) use pipeline::Origin;
 pub use websocket::{Output, WebSocketPeer};
 
 use crate::browsers::Browsers;
@@ -21,7 +23,7 @@ use crate::tree::{ChannelTree, Limits, Receiver, Subscriber};
 use crate::wheel::Wheel;
 use crate::{
     ChannelName, EngineConfig, EngineStats, Extension, Millis, Publication, SecurityPolicy,
-    Service, SessionId, SessionListener, SubscriptionListener, Tap, TapId,
+    SessionId, SessionListener, SubscriptionListener, Tap, TapId,
 };
 use ahash::RandomState;
 use arc_swap::ArcSwap;
@@ -30,6 +32,7 @@ use lazy::LazyChannels;
 use lifecycle::Sweeps;
 use parking_lot::Mutex;
 use pipeline::MetaChannels;
+use services::Handlers;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -65,7 +68,9 @@ pub struct Engine {
     queues_full: AtomicBool,
     authorizers: ArcSwap<Authorizers>,
     lazy_channels: ArcSwap<LazyChannels>,
-    services: ArcSwap<HashMap<ChannelName, Arc<dyn Service>, RandomState>>,
+    services: ArcSwap<Handlers>,
+    /// Calls without an answer yet, those of ended sessions included.
+    calls: AtomicU64,
     taps: Mutex<HashMap<u64, Arc<TapEntry>, RandomState>>,
     /// Sessions whose queue overflowed: ended already, taken out of the maps by the next tick, so that a publish never recurses.
     overflowed: Mutex<Vec<Arc<Session>>>,
@@ -118,6 +123,7 @@ impl Engine {
             authorizers: ArcSwap::default(),
             lazy_channels: ArcSwap::from_pointee(lazy_channels),
             services: ArcSwap::default(),
+            calls: AtomicU64::new(0),
             taps: Mutex::default(),
             overflowed: Mutex::default(),
             sweeps: Mutex::default(),
@@ -173,15 +179,6 @@ impl Engine {
             self.sees_deliveries.store(true, Ordering::Relaxed);
         }
         push(&self.extensions, &extension);
-    }
-
-    /// Sets the handler of a service channel; a wildcard such as `/service/x/*` handles what has no handler of its own.
-    pub fn add_service(&self, channel: ChannelName, service: Arc<dyn Service>) {
-        self.services.rcu(|services| {
-            let mut services = HashMap::clone(services);
-            services.insert(channel.clone(), service.clone());
-            services
-        });
     }
 
     /// Adds a tap without patterns.
@@ -288,6 +285,7 @@ impl Engine {
             handshakes: self.counters.handshakes.sum(),
             queue_overflows: self.counters.overflows.sum(),
             expired: self.counters.expired.sum(),
+            calls: self.calls.load(Ordering::Relaxed),
         }
     }
 

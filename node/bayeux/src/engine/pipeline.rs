@@ -2,13 +2,15 @@
 //! reply skeleton, field validation, incoming extensions, session check and timers, then the handler of its channel.
 
 use super::Engine;
+use crate::call::Waiting;
 use crate::json::{self, RawMessage};
 use crate::message::Message;
 use crate::refusal::{self, FrameRefusal};
 use crate::reply::Reply;
 use crate::session::{Session, Transport};
 use crate::{
-    Activity, Advice, ChannelKind, ChannelName, Flow, Millis, SessionId, timestamp, timesync,
+    Activity, Advice, ChannelKind, ChannelName, Flow, HttpRequest, Millis, Request, RequestHead,
+    SessionId, UpgradeHead, timestamp, timesync,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -49,27 +51,41 @@ impl MetaChannels {
 
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Origin<'a> {
+pub(crate) enum Origin<'a> {
     WebSocket {
         connection: u64,
+        upgrade: Option<&'a UpgradeHead>,
     },
     Http {
-        browser: Option<&'a str>,
-        http2: bool,
-        callback: bool,
+        request: &'a HttpRequest<'a>,
         /// The only message of its request.
         alone: bool,
     },
-    Local,
+    Local {
+        /// Where the sender waits for the answer to a call.
+        waiting: Option<&'a Arc<Waiting>>,
+    },
 }
 
-impl Origin<'_> {
+impl<'a> Origin<'a> {
     pub(super) const fn transport(&self) -> Transport {
         match self {
             Self::WebSocket { .. } => Transport::WebSocket,
-            Self::Http { callback: true, .. } => Transport::CallbackPolling,
+            Self::Http { request, .. } if request.callback => Transport::CallbackPolling,
             Self::Http { .. } => Transport::LongPolling,
-            Self::Local => Transport::Local,
+            Self::Local { .. } => Transport::Local,
+        }
+    }
+
+    pub(crate) fn request(&self) -> Request<'a> {
+        let head = match self {
+            Self::WebSocket { upgrade, .. } => upgrade.map(|head| head as &dyn RequestHead),
+            Self::Http { request, .. } => request.head,
+            Self::Local { .. } => None,
+        };
+        Request {
+            transport: self.transport(),
+            head,
         }
     }
 }
@@ -206,7 +222,7 @@ impl Engine {
     /// Processes one message. Everything but the policy's `Later` answers happens without suspending.
     pub(super) async fn process<'m>(
         self: &Arc<Self>,
-        context: Context<'_>,
+        context: &Context<'_>,
         raw: &'m RawMessage<'m>,
         reply: &mut Reply<'m>,
     ) -> Outcome {
@@ -224,6 +240,7 @@ impl Engine {
         let message = Message {
             raw,
             channel: &valid.channel,
+            origin: &context.origin,
         };
         if self.config.timesync && valid.channel.kind() == ChannelKind::Meta {
             timesync::begin(raw.ext, reply, self.unix_ms(context.now));
@@ -265,7 +282,7 @@ impl Engine {
 
     fn stopped_by_extension(
         &self,
-        context: Context<'_>,
+        context: &Context<'_>,
         message: &Message<'_>,
         reply: &mut Reply<'_>,
     ) -> bool {
@@ -283,7 +300,7 @@ impl Engine {
     /// The session, if the message names the one of its connection and that is live. Touches timers and binding (reference 3.4, 7.3).
     fn check_session<'a>(
         &self,
-        context: Context<'a>,
+        context: &Context<'a>,
         meta: Option<Meta>,
         raw: &RawMessage<'_>,
     ) -> Option<&'a Arc<Session>> {
@@ -298,7 +315,7 @@ impl Engine {
         if !session.is_local() {
             state.begin_processing(&self.config, context.now);
         }
-        if let Origin::WebSocket { connection } = context.origin {
+        if let Origin::WebSocket { connection, .. } = context.origin {
             state.bind(connection, &self.config, context.now);
         }
         if meta != Some(Meta::Connect) {

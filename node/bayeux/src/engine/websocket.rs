@@ -3,7 +3,7 @@ use super::pipeline::{Context, Origin, Outcome};
 use crate::refusal::FrameError;
 use crate::reply::Reply;
 use crate::session::{Binding, Hold, HoldPlace, NEVER, Phase, Session, State, fits};
-use crate::{Millis, Publication};
+use crate::{Millis, Publication, UpgradeHead};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::fmt;
@@ -27,6 +27,7 @@ pub struct WebSocketPeer {
     engine: Arc<Engine>,
     /// Unique in the engine.
     connection: u64,
+    upgrade: Option<Arc<UpgradeHead>>,
     /// The session this connection stands for.
     session: Option<Arc<Session>>,
     /// Encoded replies, an array without its closing bracket.
@@ -53,9 +54,16 @@ impl Engine {
     /// A new connection, before its first frame.
     #[must_use]
     pub fn websocket_peer(self: &Arc<Self>) -> WebSocketPeer {
+        self.websocket_peer_of(None)
+    }
+
+    /// Likewise, with the head of the request that opened it, for policies and services that ask.
+    #[must_use]
+    pub fn websocket_peer_of(self: &Arc<Self>, upgrade: Option<UpgradeHead>) -> WebSocketPeer {
         WebSocketPeer {
             engine: self.clone(),
             connection: self.draw_key(),
+            upgrade: upgrade.map(Arc::new),
             session: None,
             replies: Vec::new(),
             events_first: 0,
@@ -91,6 +99,7 @@ impl Engine {
                 .and_then(|id| self.session(&id))
                 .filter(|s| !s.is_local());
         }
+        let upgrade = peer.upgrade.clone();
         let mut handshaken = false;
         for raw in &messages {
             let mut reply = Reply::default();
@@ -98,11 +107,12 @@ impl Engine {
             let context = Context {
                 origin: Origin::WebSocket {
                     connection: peer.connection,
+                    upgrade: upgrade.as_deref(),
                 },
                 session: session.as_ref(),
                 now,
             };
-            match self.process(context, raw, &mut reply).await {
+            match self.process(&context, raw, &mut reply).await {
                 Outcome::Parked { .. } => continue,
                 Outcome::Replied | Outcome::Inactive => {}
                 Outcome::Connected { generation } => peer.answer_connect(generation, &mut reply),

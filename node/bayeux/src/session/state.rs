@@ -54,7 +54,15 @@ pub(crate) struct Hold {
     pub(crate) released: bool,
 }
 
-/// Times that differ from the engine's for this session. Rare, so boxed.
+/// What most sessions do not have, so boxed.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    pub(crate) times: Overrides,
+    /// Remote calls without an answer yet.
+    pub(crate) calls: u32,
+}
+
+/// Times that differ from the engine's for this session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Overrides {
     pub(crate) timeout_ms: Option<u64>,
@@ -128,7 +136,7 @@ pub(crate) struct State {
     /// From the last connect's advice, for that connect only.
     pub(crate) client_timeout_ms: Option<u32>,
     pub(crate) client_interval_ms: Option<u32>,
-    pub(crate) overrides: Option<Box<Overrides>>,
+    pub(crate) rare: Option<Box<Rare>>,
 }
 
 impl State {
@@ -154,7 +162,7 @@ impl State {
             armed: 0,
             client_timeout_ms: None,
             client_interval_ms: None,
-            overrides: None,
+            rare: None,
         }
     }
 
@@ -162,13 +170,20 @@ impl State {
         !matches!(self.phase, Phase::Ended(_))
     }
 
+    pub(crate) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
     pub(crate) fn override_times(&mut self, change: impl FnOnce(&mut Overrides)) {
-        change(self.overrides.get_or_insert_default());
+        change(&mut self.rare_mut().times);
         self.advised = None;
     }
 
     fn times(&self) -> Overrides {
-        self.overrides.as_deref().copied().unwrap_or_default()
+        self.rare
+            .as_ref()
+            .map(|rare| rare.times)
+            .unwrap_or_default()
     }
 
     /// The timeout that is advised: never the client's own wish.

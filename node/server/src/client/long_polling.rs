@@ -18,6 +18,7 @@ use prometheus::IntGauge;
 
 use super::callback_polling;
 use super::endpoint::Endpoint;
+use super::request_head::Head;
 use super::ticket_body::TicketBody;
 use crate::cookies;
 use crate::http_server::Caller;
@@ -78,10 +79,12 @@ pub(super) async fn exchange(
     let Ok(text) = std::str::from_utf8(&body) else {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Body is not UTF-8");
     };
+    let head = Head::of(&endpoint.proxies, parts);
     let request = HttpRequest {
         browser: cookies::browser(&parts.headers, &endpoint.browser_cookie),
         http2: parts.version == Version::HTTP_2,
         callback: callback.is_some(),
+        head: Some(&head),
     };
     match endpoint
         .engine

@@ -12,6 +12,7 @@ mod callback_polling;
 mod closing;
 mod endpoint;
 mod long_polling;
+mod request_head;
 mod ticket_body;
 mod upgrade;
 mod websocket;

@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use halley_bayeux::UpgradeHead;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
@@ -19,8 +20,9 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tracing::debug;
 
 use super::endpoint::Endpoint;
+use super::request_head::upgrade_head;
 use super::{Socket, websocket};
-use crate::http_server::Stream;
+use crate::http_server::{Caller, Stream};
 
 /// What RFC 6455 appends to the key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -145,9 +147,11 @@ pub(super) fn answer(endpoint: &Arc<Endpoint>, mut request: Request) -> Response
         }
     };
     let answer = upgrade.answer();
+    let caller = request.extensions().get::<Caller>().copied();
+    let head = upgrade_head(&endpoint.proxies, caller, request.headers());
     endpoint
         .tracker
-        .spawn(take_over(Arc::clone(endpoint), upgrade));
+        .spawn(take_over(Arc::clone(endpoint), upgrade, head));
     answer
 }
 
@@ -162,10 +166,10 @@ fn accept_key(key: &[u8]) -> Option<HeaderValue> {
 
 /// Waits for the stream, then hands it to a task of its own: the state of the upgrade must not stay allocated for
 /// the life of the connection.
-async fn take_over(endpoint: Arc<Endpoint>, upgrade: Upgrade) {
+async fn take_over(endpoint: Arc<Endpoint>, upgrade: Upgrade, head: UpgradeHead) {
     let config = socket_config(endpoint.message_bytes_max, endpoint.write_bytes_max);
     if let Some(socket) = upgrade.socket(config).await {
-        websocket::start(endpoint, socket);
+        websocket::start(endpoint, socket, head);
     }
 }
 

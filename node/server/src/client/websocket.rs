@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use halley_bayeux::{Millis, Output, WebSocketPeer};
+use halley_bayeux::{Millis, Output, UpgradeHead, WebSocketPeer};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tracing::debug;
@@ -39,15 +39,19 @@ enum Step {
 }
 
 /// Starts the task. The caller is a task that ends with this call, so that nothing of it stays.
-pub(super) fn start(endpoint: Arc<Endpoint>, socket: Socket) {
+pub(super) fn start(endpoint: Arc<Endpoint>, socket: Socket, head: UpgradeHead) {
     let tracker = endpoint.tracker.clone();
-    tracker.spawn(run(endpoint, socket));
+    tracker.spawn(run(endpoint, socket, Some(head)));
 }
 
 /// Not an `async fn`: that would keep its arguments beside the variables they are moved to.
-fn run(endpoint: Arc<Endpoint>, socket: Socket) -> impl Future<Output = ()> + Send {
+fn run(
+    endpoint: Arc<Endpoint>,
+    socket: Socket,
+    head: Option<UpgradeHead>,
+) -> impl Future<Output = ()> + Send {
     let mut connection = Connection {
-        peer: endpoint.engine.websocket_peer(),
+        peer: endpoint.engine.websocket_peer_of(head),
         socket,
         last_inbound: Instant::now(),
         unflushed: false,
@@ -273,7 +277,7 @@ mod tests {
             None,
         )
         .await;
-        let bytes = size_of_val(&run(Arc::clone(&endpoint), socket));
+        let bytes = size_of_val(&run(Arc::clone(&endpoint), socket, None));
         println!(
             "future of a WebSocket connection: {bytes} bytes, of which the socket {}",
             size_of::<Socket>()

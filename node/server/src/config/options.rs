@@ -144,7 +144,7 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Offer callback-polling (JSONP), for browsers that can do neither WebSocket nor cross-origin requests.";
         "client.demo", client.demo, "Answer / on the client address with the demonstration page.";
         "client.trusted_proxies", client.trusted_proxies,
-            "Networks of the proxies whose X-Forwarded-Proto counts: with https in it the browser cookie gets Secure.";
+            "Networks of the proxies whose X-Forwarded-Proto and -For count: with https in the first the browser cookie gets Secure, the second has the client's address.";
 
         "client.tls.certificate", client.tls.certificate, like "\"/etc/halley/tls/tls.crt\"",
             "A PEM file with the certificate and after it those of its issuers; with it and the key, clients are served over TLS only.";
@@ -221,6 +221,9 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "session.maxFrameBytes", session.max_frame_bytes, in 1024..=BYTES_MAX,
             "Bytes up to which waiting messages leave together in one WebSocket frame.";
         "session.maxSubscriptions", session.max_subscriptions, in 1..=10_000_000, "Subscriptions of one session.";
+        "session.maxCallsPerSession", session.max_calls_per_session, in 1..=1_000_000,
+            "Remote calls of one session that wait for their result; further ones are refused.";
+        "session.maxCalls", session.max_calls, in 1..=100_000_000, "Remote calls that wait on this node, whoever called.";
         "session.maxChannels", session.max_channels, in 1..=100_000_000, "Channels of the node.";
         "session.maxSessions", session.max_sessions, in 1..=100_000_000,
             "Sessions of the node; further handshakes are refused with the advice to try again.";

@@ -15,7 +15,7 @@ fn an_idle_session_is_small() {
         size_of::<crate::session::Hold>()
     );
     assert!(
-        size_of::<WebSocketPeer>() <= 72,
+        size_of::<WebSocketPeer>() <= 80,
         "{}",
         size_of::<WebSocketPeer>()
     );

@@ -2,6 +2,7 @@
 
 mod acks;
 mod authorizers;
+mod calls;
 mod extensions;
 mod greeting;
 mod http;
@@ -11,6 +12,7 @@ mod processing;
 mod publish;
 mod races;
 mod refusals;
+mod requests;
 mod session_end;
 mod websocket;
 
@@ -203,6 +205,7 @@ impl Browser {
             browser: self.cookie.as_deref(),
             http2: self.http2,
             callback: self.callback,
+            head: None,
         };
         now_or_never(self.engine.http_request(request, body, self.now))
     }

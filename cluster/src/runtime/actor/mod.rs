@@ -1,7 +1,9 @@
 //! The task that owns the membership: it feeds it events and carries out its commands.
 
+mod interest;
+mod links;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -12,17 +14,13 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::shared::{Admission, Bulk, Event, LinkRecord, MemberEntry, Receivers, Shared};
-use super::tasks;
+use super::shared::{Bulk, Event, Receivers, Shared};
 use crate::forwarding::{Forgotten, SiblingInterest, Untold};
 use crate::link::{LinkEnd, LinkQueue};
 use crate::membership::{Command, LinkId, Membership, Settings};
 use crate::net::Net;
-use crate::wire::{Frame, Interest, Proof, Refusal};
-use crate::{
-    Incarnation, InterestQuery, Member, MembershipListener, NodeName, StateChannel, StateHandler,
-    Wanted,
-};
+use crate::wire::{Frame, Interest, Refusal};
+use crate::{Incarnation, Member, MembershipListener, NodeName, StateChannel, StateHandler};
 
 /// How often the membership's timers are looked at. Far below the shortest detection time.
 const TICK: Duration = Duration::from_millis(50);
@@ -30,12 +28,6 @@ const TICK: Duration = Duration::from_millis(50);
 const STATE_TICK: Duration = Duration::from_millis(250);
 /// How long a node that leaves waits for its last frames to be written.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Channels of siblings that are taken in, or forgotten, between two looks at the events.
-const CHANNELS_PER_TURN: usize = 256;
-/// Interest frames that are queued between two looks at the events, over all links.
-const FRAMES_PER_TURN: usize = 32;
-/// Changes of this node's own interest that are taken over between two looks at the events.
-const CHANGES_PER_TURN: usize = 1024;
 
 /// A link that this node opened.
 #[derive(Debug)]
@@ -212,57 +204,6 @@ impl<N: Net> Actor<N> {
         }
     }
 
-    /// Takes in a slice of the interest of a sibling. Says whether there is more.
-    fn work(&mut self) -> bool {
-        let Some((link, interest, done)) = self.work.take() else {
-            return false;
-        };
-        let Some(inbound) = self.ins.get_mut(&link) else {
-            return false;
-        };
-        let added = interest.added.len();
-        let (until, total) = (done + CHANNELS_PER_TURN, added + interest.removed.len());
-        let (limit, engine) = (
-            self.shared.config.limits.interest_channels,
-            &self.shared.engine,
-        );
-        for n in done..until.min(total) {
-            let Some(name) = interest.added.get(n) else {
-                inbound
-                    .interest
-                    .remove(&interest.removed[n - added], engine);
-                continue;
-            };
-            if let Some(forgotten) = inbound.interest.add(name, limit, engine) {
-                self.shared.counters.interest_coarse.add(1);
-                tracing::warn!(
-                    link = link.0,
-                    limit,
-                    "a sibling asks for too many channels: it is sent everything"
-                );
-                self.forgotten.push_back(forgotten);
-            }
-        }
-        if until < total {
-            self.work = Some((link, interest, until));
-            return true;
-        }
-        if interest.snapshot_end {
-            self.membership.snapshot(link);
-        }
-        false
-    }
-
-    /// Forgets a slice of what siblings that have gone wanted. Says whether there is more.
-    fn forget(&mut self) -> bool {
-        if let Some(first) = self.forgotten.front_mut()
-            && first.proceed(CHANNELS_PER_TURN, &self.shared.engine)
-        {
-            self.forgotten.pop_front();
-        }
-        !self.forgotten.is_empty()
-    }
-
     fn handle(&mut self, event: Event, now: Duration) {
         match event {
             Event::Learned(address, source) => self.membership.learn(address, source, now),
@@ -325,143 +266,10 @@ impl<N: Net> Actor<N> {
         }
     }
 
-    fn report_interest(&self, query: &InterestQuery) -> Vec<(NodeName, Wanted)> {
-        let wanted = self.joined.iter().filter_map(|(link, member)| {
-            let inbound = self.ins.get(link)?;
-            Some((member.name.clone(), inbound.interest.report(query)))
-        });
-        let mut wanted: Vec<_> = wanted.collect();
-        wanted.sort_by(|a, b| a.0.cmp(&b.0));
-        wanted
-    }
-
     fn log_end(&self, direction: &str, link: LinkId, end: &LinkEnd) {
         if *end != LinkEnd::Cancelled {
             tracing::info!(direction, link = link.0, %end, "a link has ended");
         }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
-    fn out_up(
-        &mut self,
-        link: LinkId,
-        address: SocketAddr,
-        as_member: &Member,
-        member: Member,
-        queue: Arc<LinkQueue>,
-        rtt_us: Arc<AtomicU64>,
-        now: Duration,
-    ) {
-        let Some(out) = self.outs.get_mut(&link) else {
-            return;
-        };
-        if as_member.incarnation != self.membership.me().incarnation {
-            // This node has started over in the meantime: the sibling holds the link for that of its former life.
-            out.cancel.cancel();
-            self.membership.dial_failed(address, now);
-            return;
-        }
-        // From here on it is told the snapshot, as fast as it takes it, and then what changes.
-        (out.queue, out.rtt_us) = (Some(queue), rtt_us);
-        self.membership.out_up(link, address, member, now);
-    }
-
-    fn admit(
-        &mut self,
-        link: LinkId,
-        proof: Proof,
-        cancel: CancellationToken,
-        done: CancellationToken,
-        now: Duration,
-    ) -> Result<Admission, Refusal> {
-        let name = proof.identity.name.clone();
-        self.membership
-            .admit(link, proof.identity, proof.uptime_ms, now)?;
-        let inbound = In {
-            cancel,
-            interest: SiblingInterest::new(
-                &self.shared.engine,
-                self.shared.counters.clone(),
-                self.shared.config.limits.frame_bytes,
-            ),
-            early: Vec::new(),
-            early_bytes: 0,
-        };
-        self.ins.insert(link, inbound);
-        // Readers that have ended need not be remembered, so that the map stays as small as the cluster.
-        self.readers
-            .retain(|other, reader| *other == name || !reader.is_cancelled());
-        let after = self.readers.insert(name, done);
-        // Nothing of the former link may be delivered any more: it is closed now, not after this event.
-        self.perform(now);
-        Ok(Admission {
-            me: self.membership.me().clone(),
-            after,
-        })
-    }
-
-    fn state(&mut self, link: LinkId, channel: StateChannel, body: Bytes, now: Duration) {
-        if let Some(member) = self.joined.get(&link) {
-            match self.handlers.get(&channel) {
-                Some(handler) => handler.received(member, body),
-                None => self.shared.counters.state_unhandled.add(1),
-            }
-            return;
-        }
-        let Some(inbound) = self.ins.get_mut(&link) else {
-            return;
-        };
-        inbound.early_bytes += body.len() + 64;
-        inbound.early.push((channel, body));
-        if inbound.early_bytes > self.shared.config.limits.state_queue_bytes {
-            tracing::warn!(
-                link = link.0,
-                "too much state before the sibling has joined"
-            );
-            self.membership.in_down(link, now);
-            self.close_in(link);
-        }
-    }
-
-    /// Tells the siblings a slice of what they have not been told, each as much as its queue has room for. Says whether
-    /// there is more that can be told at once.
-    fn announce(&mut self) -> bool {
-        let interest = &self.shared.interest;
-        let changes = interest.take_changes(CHANGES_PER_TURN);
-        if !changes.is_empty() {
-            for out in self.outs.values_mut().filter(|out| out.queue.is_some()) {
-                out.untold.changed(&changes, interest);
-            }
-        }
-        let mut room = FRAMES_PER_TURN;
-        // In turn, so that the budget goes round; the first links again after the last ones.
-        let (before, after): (Vec<_>, Vec<_>) = self
-            .outs
-            .iter_mut()
-            .filter(|(_, out)| !out.untold.is_empty())
-            .partition(|(link, _)| **link < self.next_told);
-        for (link, out) in after.into_iter().chain(before) {
-            let Some(queue) = &out.queue else { continue };
-            while queue.has_room_for_interest() {
-                if room == 0 {
-                    self.next_told = *link;
-                    return true;
-                }
-                let Some(frame) = out.untold.next(interest) else {
-                    break;
-                };
-                room -= 1;
-                let end = frame.snapshot_end;
-                if end || !frame.added.is_empty() || !frame.removed.is_empty() {
-                    // A link that has been reset starts over with a snapshot.
-                    let _ = queue.push_control(&Frame::Interest(frame));
-                }
-                if end {
-                    queue.snapshot_queued();
-                }
-            }
-        }
-        interest.has_changes()
     }
 
     /// What is to be done from time to time, however many events come in.
@@ -544,123 +352,6 @@ impl<N: Net> Actor<N> {
         }
     }
 
-    fn dial(&mut self, address: SocketAddr, now: Duration) {
-        let (link, cancel) = (self.shared.new_link(), self.shared.cancel.child_token());
-        let out = Out {
-            cancel: cancel.clone(),
-            queue: None,
-            untold: Untold::default(),
-            rtt_us: Arc::default(),
-        };
-        self.outs.insert(link, out);
-        let uptime_ms = self.membership.uptime_ms(now);
-        let (net, shared) = (self.net.clone(), self.shared.clone());
-        let task = tasks::dial(net, shared, link, address, uptime_ms, cancel);
-        self.shared.tasks.spawn(Box::pin(task));
-    }
-
-    fn close_out(&mut self, link: LinkId) {
-        let Some(out) = self.outs.get(&link) else {
-            return;
-        };
-        match &out.queue {
-            // On purpose: the sibling is told, and what waits is still written.
-            Some(queue) if self.leaving.is_some() => queue.close_after(&Frame::Leaving),
-            _ => out.cancel.cancel(),
-        }
-    }
-
-    fn close_in(&mut self, link: LinkId) {
-        if let Some(inbound) = self.ins.remove(&link) {
-            // A node that leaves keeps its inbound links until its own are written out: a sibling that sees one of them
-            // closed drops both.
-            if self.leaving.is_none() {
-                inbound.cancel.cancel();
-            }
-            self.forgotten.push_back(inbound.interest.forget());
-            self.more = true;
-        }
-    }
-
-    fn member_joined(&mut self, member: Member, out: LinkId, inbound: LinkId) {
-        let Some((queue, rtt_us)) = self
-            .outs
-            .get(&out)
-            .and_then(|out| Some((out.queue.clone()?, out.rtt_us.clone())))
-        else {
-            return;
-        };
-        tracing::info!(name = %member.name, incarnation = %member.incarnation, address = %member.mesh_address, "joined");
-        let name = member.name.clone();
-        let entry = MemberEntry {
-            member: member.clone(),
-            queue: queue.clone(),
-        };
-        self.shared.members.write().insert(name.clone(), entry);
-        self.record_link(
-            name,
-            LinkRecord {
-                queue: queue.clone(),
-                rtt_us,
-                up: true,
-            },
-        );
-        self.joined.insert(inbound, member.clone());
-        if let Some(link) = self.ins.get(&inbound) {
-            link.interest.begin(queue);
-        }
-        for handler in self.handlers.values() {
-            handler.joined(&member);
-        }
-        for listener in &self.listeners {
-            listener.joined(&member);
-        }
-        let early = self
-            .ins
-            .get_mut(&inbound)
-            .map(|link| std::mem::take(&mut link.early));
-        for (channel, body) in early.unwrap_or_default() {
-            match self.handlers.get(&channel) {
-                Some(handler) => handler.received(&member, body),
-                None => self.shared.counters.state_unhandled.add(1),
-            }
-        }
-    }
-
-    fn member_left(&mut self, member: &Member) {
-        tracing::info!(name = %member.name, incarnation = %member.incarnation, "left");
-        self.shared.members.write().remove(&member.name);
-        if let Some(record) = self.shared.links.lock().get_mut(&member.name) {
-            record.up = false;
-        }
-        let link = self
-            .joined
-            .iter()
-            .find(|(_, m)| m.id() == member.id())
-            .map(|(link, _)| *link);
-        if let Some(link) = link {
-            self.joined.remove(&link);
-            if let Some(inbound) = self.ins.get(&link) {
-                inbound.interest.end();
-            }
-        }
-        for handler in self.handlers.values() {
-            handler.left(member);
-        }
-        for listener in &self.listeners {
-            listener.left(member);
-        }
-    }
-
-    /// Keeps the record of a link, and no more records of departed siblings than there may be siblings.
-    fn record_link(&self, name: NodeName, record: LinkRecord) {
-        let mut links = self.shared.links.lock();
-        links.insert(name, record);
-        if links.len() > 2 * self.shared.config.siblings_max {
-            links.retain(|_, record| record.up);
-        }
-    }
-
     /// The process was suspended for so long that the siblings have given it up. It must not go on with what it knew.
     fn start_over(&mut self, now: Duration) {
         tracing::warn!("the process was suspended: the node starts over");
@@ -687,5 +378,4 @@ impl<N: Net> Actor<N> {
 }
 
 #[cfg(test)]
-#[path = "actor_tests.rs"]
 mod tests;

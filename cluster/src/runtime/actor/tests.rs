@@ -1,7 +1,8 @@
 use halley_bayeux::{DefaultPolicy, EngineConfig};
 
+use super::interest::CHANNELS_PER_TURN;
 use super::*;
-use crate::wire::MAC_BYTES;
+use crate::wire::{MAC_BYTES, Proof};
 use crate::{Clock, ClusterConfig, RandomSource, Secret, TokioNet};
 
 fn shared() -> (Arc<Shared>, Receivers) {
