@@ -16,6 +16,8 @@ impl StateChannel {
     pub const SETI_MESSAGES: StateChannel = StateChannel(2);
     /// Replicated objects.
     pub const OBJECTS: StateChannel = StateChannel(3);
+    /// What Halley nodes tell each other about nodes of the Oort dialect.
+    pub const OORT: StateChannel = StateChannel(16);
 }
 
 /// Told who joins and who leaves, in order; for one name, joined and left alternate, beginning with joined.

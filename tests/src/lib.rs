@@ -26,6 +26,7 @@ pub mod dev_cluster;
 pub mod load_balancer;
 pub mod network;
 pub mod node_process;
+pub mod oort;
 pub mod patience;
 pub mod ports;
 pub mod sim;

@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-pub(crate) use handshake::{DialError, Dialled, Introduction, accept, dial};
+pub(crate) use handshake::{
+    DialError, Dialled, Introduction, Upgraded, Verified, accept, dial, upgrade,
+};
 pub(crate) use inbound::{Inbound, InboundEvent};
 pub(crate) use outbound::Outbound;
 pub(crate) use queue::{Lane, LinkQueue, PushError};
@@ -26,6 +28,26 @@ pub(crate) use queue::{Lane, LinkQueue, PushError};
 pub(crate) const WRITE_BUDGET_BYTES: usize = 64 << 10;
 /// Reads are few and large on a link.
 const READ_BUFFER_BYTES: usize = 64 << 10;
+
+/// What carries state to a member, whatever the dialect.
+pub(crate) trait Link: std::fmt::Debug + Send + Sync {
+    /// Queues a message. Never blocks.
+    ///
+    /// # Errors
+    /// [`PushError`]: then it is not sent, and the member begins again.
+    fn push_state(&self, channel: crate::StateChannel, body: bytes::Bytes)
+    -> Result<(), PushError>;
+}
+
+impl Link for LinkQueue {
+    fn push_state(
+        &self,
+        channel: crate::StateChannel,
+        body: bytes::Bytes,
+    ) -> Result<(), PushError> {
+        LinkQueue::push_state(self, channel, body)
+    }
+}
 
 /// Why a link ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

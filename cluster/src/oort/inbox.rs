@@ -88,7 +88,8 @@ impl<E> Inbox<E> {
         }
     }
 
-    fn take(&self) -> Option<E> {
+    /// The next entry, if there is one.
+    pub(super) fn take(&self) -> Option<E> {
         let mut inner = self.inner.lock();
         let (entry, cost) = inner.entries.pop_front()?;
         inner.bytes -= cost;

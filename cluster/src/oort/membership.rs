@@ -125,7 +125,10 @@ impl OortMembership {
 
     /// The URLs of the nodes to which a link is established.
     pub(super) fn known(&self) -> Vec<String> {
-        self.clients.values().map(|client| client.url.clone()).collect()
+        self.clients
+            .values()
+            .map(|client| client.url.clone())
+            .collect()
     }
 
     /// Whether a session of the node at this URL exists here.

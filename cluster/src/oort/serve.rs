@@ -14,6 +14,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::Clock;
 
 /// The longest message of a connection that does not stand for a session yet.
@@ -44,6 +46,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin, P>(
     links: Arc<Engine>,
     clock: Clock,
     pace: Pace,
+    evicted: CancellationToken,
     proven: P,
 ) {
     let mut connection = Connection {
@@ -52,7 +55,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin, P>(
         unflushed: false,
         heard: Instant::now(),
     };
-    let close = connection.run(&links, clock, pace, proven).await;
+    let close = connection.run(&links, clock, pace, &evicted, proven).await;
     connection.peer.closed(clock.now());
     let close = close.map(|(code, reason)| CloseFrame {
         code: code.into(),
@@ -75,15 +78,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         links: &Arc<Engine>,
         clock: Clock,
         pace: Pace,
+        evicted: &CancellationToken,
         proven: P,
     ) -> Option<(u16, String)> {
         let mut proven = Some(proven);
         let opened = Instant::now();
-        let mut timer = pin!(sleep_until(opened + pace.handshake_timeout.min(pace.ping_interval)));
+        let mut evicted = pin!(evicted.cancelled());
+        let mut timer = pin!(sleep_until(
+            opened + pace.handshake_timeout.min(pace.ping_interval)
+        ));
         loop {
             let step = poll_fn(|cx| {
                 if let Poll::Ready(step) = self.poll_step(cx, clock) {
                     return Poll::Ready(step);
+                }
+                if proven.is_some() && evicted.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Step::Gone);
                 }
                 timer.as_mut().poll(cx).map(|()| Step::Timer)
             })

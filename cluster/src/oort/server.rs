@@ -77,7 +77,9 @@ impl Identity {
 enum Refused {
     #[error("the digest of its secret is another one")]
     Secret,
-    #[error("it has dialled a URL that is not this node's: see mesh.oort.url and mesh.oort.aliases")]
+    #[error(
+        "it has dialled a URL that is not this node's: see mesh.oort.url and mesh.oort.aliases"
+    )]
     OtherUrl,
     #[error("it is a Halley node: those have links of their own")]
     Sibling,
@@ -124,12 +126,7 @@ impl SecurityPolicy for Policy {
         Decision::Now(HandshakeVerdict::deny())
     }
 
-    fn can_create(
-        &self,
-        _: &Arc<Session>,
-        _: &ChannelName,
-        _: &Message<'_>,
-    ) -> Decision<Verdict> {
+    fn can_create(&self, _: &Arc<Session>, _: &ChannelName, _: &Message<'_>) -> Decision<Verdict> {
         Decision::Now(Verdict::Grant)
     }
 
@@ -142,12 +139,7 @@ impl SecurityPolicy for Policy {
         Decision::Now(Verdict::Grant)
     }
 
-    fn can_publish(
-        &self,
-        _: &Arc<Session>,
-        _: &ChannelName,
-        _: &Message<'_>,
-    ) -> Decision<Verdict> {
+    fn can_publish(&self, _: &Arc<Session>, _: &ChannelName, _: &Message<'_>) -> Decision<Verdict> {
         Decision::Now(Verdict::Grant)
     }
 }
@@ -233,7 +225,9 @@ impl Service for Hooks {
     fn message(&self, session: &Arc<Session>, message: &Message<'_>, _: Millis) -> ServiceReply {
         let channel = message.channel().as_str();
         let taken = if channel == wire::JOIN {
-            let join = message.data().and_then(|data| serde_json::from_str(data).ok());
+            let join = message
+                .data()
+                .and_then(|data| serde_json::from_str(data).ok());
             let Some(join) = join else {
                 return ServiceReply::Refused("400::join_invalid".to_owned());
             };
@@ -297,9 +291,10 @@ impl Tap for LinkTap {
         if publication.len() > self.message_bytes {
             // The other node would close the link, and get it again and again.
             self.counters.publications_too_large.add(1);
-        } else if is_forwarded(publication.channel().as_str())
-        {
-            let reached = self.links.publish_from_sibling(publication, self.clock.now());
+        } else if is_forwarded(publication.channel().as_str()) {
+            let reached = self
+                .links
+                .publish_from_sibling(publication, self.clock.now());
             self.counters.oort_publications_sent.add(reached as u64);
         }
     }

@@ -34,7 +34,9 @@ impl OortUrl {
         let authority = &rest[..length];
         let after_host = match authority.strip_prefix('[') {
             Some(v6) => v6.split_once(']').ok_or(InvalidOortUrl)?.1,
-            None => authority.split_once(':').map_or("", |(host, _)| &authority[host.len()..]),
+            None => authority
+                .split_once(':')
+                .map_or("", |(host, _)| &authority[host.len()..]),
         };
         let port = match after_host.strip_prefix(':') {
             Some(port) => {
@@ -129,7 +131,10 @@ mod tests {
         assert_eq!(url.seti_id(), "http_a_example_8080_cometd");
         assert_eq!(url.node_name().unwrap().as_str(), "a.example:8080_cometd");
         let url = OortUrl::parse("http://[::1]:8080/x/").unwrap();
-        assert_eq!((url.host_and_port().as_str(), url.path()), ("[::1]:8080", "/x/"));
+        assert_eq!(
+            (url.host_and_port().as_str(), url.path()),
+            ("[::1]:8080", "/x/")
+        );
         assert_eq!(url.seti_id(), "http_1_8080_x_");
         let url = OortUrl::parse("http://a").unwrap();
         assert_eq!((url.host_and_port().as_str(), url.path()), ("a:80", "/"));

@@ -28,7 +28,11 @@ pub(super) struct HandshakeExt {
     #[serde(rename = "cometURL")]
     pub(super) comet_url: String,
     /// Only when another node's handshake caused this one: the URL that it dialled.
-    #[serde(rename = "oortAliasURL", skip_serializing_if = "Option::is_none", default)]
+    #[serde(
+        rename = "oortAliasURL",
+        skip_serializing_if = "Option::is_none",
+        default
+    )]
     pub(super) oort_alias_url: Option<String>,
     /// Only of Halley nodes: their name. They have links of their own dialect.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -88,7 +92,9 @@ pub(super) fn reply_ext(ext: &str) -> Option<ReplyExt> {
         #[serde(rename = "org.cometd.oort")]
         oort: ReplyExt,
     }
-    serde_json::from_str::<Whole>(ext).ok().map(|whole| whole.oort)
+    serde_json::from_str::<Whole>(ext)
+        .ok()
+        .map(|whole| whole.oort)
 }
 
 /// JSON text of something that can always be written.
@@ -126,7 +132,8 @@ mod tests {
         )
         .unwrap();
         assert!(presence.replace && presence.alive == Some(true));
-        let directed = r#"{"userId":"bob","channel":"/service/dm","setiId":"x","data":{"text":1.50}}"#;
+        let directed =
+            r#"{"userId":"bob","channel":"/service/dm","setiId":"x","data":{"text":1.50}}"#;
         let directed: Directed<'_> = serde_json::from_str(directed).unwrap();
         assert_eq!(directed.data.get(), r#"{"text":1.50}"#);
         let reply = r#"{"ack":true,"org.cometd.oort":{"oortURL":"u","oortId":"i"}}"#;

@@ -212,6 +212,10 @@ impl Directory {
         self.sessions.keys().chain(elsewhere)
     }
 
+    pub(super) fn local_users(&self) -> impl Iterator<Item = &UserId> {
+        self.sessions.keys()
+    }
+
     pub(super) fn local_user_count(&self) -> usize {
         self.parts.own().state().len()
     }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use toml::Value;
 
 use super::check::Secret;
-use super::types::{Discovery, LogFormat, LogLevel, PolicyKind, TokenAlgorithm};
+use super::types::{Discovery, LogFormat, LogLevel, OortDigest, PolicyKind, TokenAlgorithm};
 
 /// What a value looks like, so that text from the environment can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +183,11 @@ words!(
 words!(
     Discovery, "one of \"static\", \"multicast\", \"dns\"",
     "static" => Static, "multicast" => Multicast, "dns" => Dns
+);
+
+words!(
+    OortDigest, "one of \"sha-512\", \"sha-1\"",
+    "sha-512" => Sha512, "sha-1" => Sha1
 );
 
 impl<T: Field> Field for Option<T> {

@@ -27,6 +27,6 @@ pub use print::{effective, reference};
 pub use rows::{Column, ROW_LISTS, RowList};
 pub use types::{
     AdminConfig, ChannelRule, ClientConfig, Config, Discovery, DnsConfig, HooksConfig, Http2Config,
-    JwtConfig, LogConfig, LogFormat, LogLevel, MeshConfig, MulticastConfig, NodeConfig, PolicyKind,
-    PresenceConfig, SecurityConfig, SetiConfig, TlsConfig, TokenAlgorithm,
+    JwtConfig, LogConfig, LogFormat, LogLevel, MeshConfig, MulticastConfig, NodeConfig, OortConfig,
+    OortDigest, PolicyKind, PresenceConfig, SecurityConfig, SetiConfig, TlsConfig, TokenAlgorithm,
 };
