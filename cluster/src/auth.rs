@@ -17,8 +17,8 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::wire::{
-    Challenge, Hello, MAC_BYTES, NONCE_BYTES, Proof, Refusal, Refused, Versions, Welcome,
-    encode_body,
+    Challenge, Hello, LinkClaim, MAC_BYTES, NONCE_BYTES, Proof, Reached, Refusal, Refused,
+    VERSION_RESUME, Versions, Welcome, encode_body,
 };
 use crate::{Member, Secret, Secrets};
 
@@ -83,6 +83,7 @@ impl Dialler {
         secrets: &Secrets,
         identity: Member,
         uptime_ms: u64,
+        link: LinkClaim,
     ) -> Result<(DiallerProved, Proof), AuthError> {
         let (min, max) = (self.hello.version_min, self.hello.version_max);
         if !(Versions { min, max }).contains(challenge.version) {
@@ -95,11 +96,7 @@ impl Dialler {
         };
         let identity_bytes = encode_body(&identity);
         let secret = secrets.first();
-        let mac = transcript.mac(
-            secret,
-            LABEL_PROOF,
-            &[&identity_bytes, &uptime_ms.to_le_bytes()],
-        );
+        let mac = transcript.proof(secret, &identity_bytes, uptime_ms, link);
         let proved = DiallerProved {
             transcript,
             secret: secret.clone(),
@@ -110,6 +107,7 @@ impl Dialler {
             Proof {
                 identity,
                 uptime_ms,
+                link,
                 mac,
             },
         ))
@@ -121,15 +119,15 @@ impl DiallerProved {
         self.transcript.challenge.version
     }
 
-    pub(crate) fn welcomed(&self, welcome: Welcome) -> Result<Member, AuthError> {
+    pub(crate) fn welcomed(&self, welcome: Welcome) -> Result<(Member, Reached), AuthError> {
         let identity = encode_body(&welcome.identity);
-        let mac = self
-            .transcript
-            .mac(&self.secret, LABEL_WELCOME, &[&self.identity, &identity]);
+        let mac =
+            self.transcript
+                .welcome(&self.secret, &self.identity, &identity, &welcome.reached);
         if !same(&mac, &welcome.mac) {
             return Err(AuthError::Secret);
         }
-        Ok(welcome.identity)
+        Ok((welcome.identity, welcome.reached))
     }
 
     pub(crate) fn refused(&self, refused: Refused) -> Result<Refusal, AuthError> {
@@ -191,12 +189,11 @@ impl Acceptor {
         secrets: &Secrets,
     ) -> Result<AcceptorVerified, AuthError> {
         let dialler = encode_body(&proof.identity);
-        let uptime = proof.uptime_ms.to_le_bytes();
         let secret = secrets
             .find(|secret| {
                 let mac = self
                     .transcript
-                    .mac(secret, LABEL_PROOF, &[&dialler, &uptime]);
+                    .proof(secret, &dialler, proof.uptime_ms, proof.link);
                 same(&mac, &proof.mac)
             })
             .ok_or(AuthError::Secret)?
@@ -214,12 +211,16 @@ impl AcceptorVerified {
         self.transcript.challenge.version
     }
 
-    pub(crate) fn welcome(&self, identity: Member) -> Welcome {
+    pub(crate) fn welcome(&self, identity: Member, reached: Reached) -> Welcome {
         let bytes = encode_body(&identity);
         let mac = self
             .transcript
-            .mac(&self.secret, LABEL_WELCOME, &[&self.dialler, &bytes]);
-        Welcome { identity, mac }
+            .welcome(&self.secret, &self.dialler, &bytes, &reached);
+        Welcome {
+            identity,
+            reached,
+            mac,
+        }
     }
 
     pub(crate) fn refuse(&self, reason: Refusal) -> Refused {
@@ -243,6 +244,38 @@ impl Transcript {
         let challenge = encode_body(&self.challenge);
         let said: [&[u8]; 2] = [&hello, &challenge];
         mac(secret, label, said.into_iter().chain(parts.iter().copied()))
+    }
+
+    fn proof(
+        &self,
+        secret: &Secret,
+        identity: &[u8],
+        uptime_ms: u64,
+        link: LinkClaim,
+    ) -> [u8; MAC_BYTES] {
+        let (uptime, link) = (uptime_ms.to_le_bytes(), encode_body(&link));
+        let parts: [&[u8]; 3] = [identity, &uptime, &link];
+        self.mac(secret, LABEL_PROOF, self.spoken(&parts))
+    }
+
+    fn welcome(
+        &self,
+        secret: &Secret,
+        dialler: &[u8],
+        acceptor: &[u8],
+        reached: &Reached,
+    ) -> [u8; MAC_BYTES] {
+        let reached = encode_body(reached);
+        let parts: [&[u8]; 3] = [dialler, acceptor, &reached];
+        self.mac(secret, LABEL_WELCOME, self.spoken(&parts))
+    }
+
+    /// Version 1 has no links that go on, and says nothing of them: the last part is left out.
+    fn spoken<'a, 'b>(&self, parts: &'a [&'b [u8]]) -> &'a [&'b [u8]] {
+        match self.challenge.version < VERSION_RESUME {
+            true => &parts[..parts.len() - 1],
+            false => parts,
+        }
     }
 }
 

@@ -28,7 +28,9 @@ fn until_proof(
     let dialler = Dialler::new([dialler_nonce; 32], Versions::ALL);
     let (acceptor, challenge) =
         Acceptor::new(dialler.hello(), [acceptor_nonce; 32], Versions::ALL).unwrap();
-    let (proved, proof) = dialler.prove(&challenge, secret, member("a"), 1).unwrap();
+    let (proved, proof) = dialler
+        .prove(&challenge, secret, member("a"), 1, LinkClaim::default())
+        .unwrap();
     (proved, proof, acceptor)
 }
 
@@ -36,8 +38,11 @@ fn until_proof(
 fn both_sides_learn_who_the_other_is() {
     let (proved, proof, acceptor) = until_proof(1, 2, &secret(1));
     let verified = acceptor.verify(&proof, &secret(1)).unwrap();
-    let welcome = verified.welcome(member("b"));
-    assert_eq!(proved.welcomed(welcome), Ok(member("b")));
+    let welcome = verified.welcome(member("b"), Reached::default());
+    assert_eq!(
+        proved.welcomed(welcome),
+        Ok((member("b"), Reached::default()))
+    );
 }
 
 #[test]
@@ -51,7 +56,7 @@ fn a_wrong_secret_is_noticed_on_either_side() {
     let (_, proof, acceptor) = until_proof(1, 2, &secret(1));
     let mut verified = acceptor.verify(&proof, &secret(1)).unwrap();
     verified.secret = secret(2).first().clone();
-    let forged = verified.welcome(member("b"));
+    let forged = verified.welcome(member("b"), Reached::default());
     assert_eq!(proved.welcomed(forged), Err(AuthError::Secret));
     let forged = verified.refuse(Refusal::SelfConnection);
     assert_eq!(proved.refused(forged), Err(AuthError::Secret));
@@ -73,6 +78,7 @@ fn a_reflected_proof_fails() {
     let (proved, proof, _) = until_proof(1, 1, &secret(1));
     let reflected = Welcome {
         identity: proof.identity,
+        reached: Reached::default(),
         mac: proof.mac,
     };
     assert_eq!(proved.welcomed(reflected), Err(AuthError::Secret));
@@ -89,7 +95,7 @@ fn the_identity_is_bound() {
 
     let (proved, proof, acceptor) = until_proof(1, 2, &secret(1));
     let verified = acceptor.verify(&proof, &secret(1)).unwrap();
-    let mut welcome = verified.welcome(member("b"));
+    let mut welcome = verified.welcome(member("b"), Reached::default());
     welcome.identity.incarnation = Incarnation(8);
     assert_eq!(proved.welcomed(welcome), Err(AuthError::Secret));
 }
@@ -107,7 +113,7 @@ fn versions_are_negotiated() {
         Acceptor::new(hello(VERSION_MAX + 1, 200), [0; 32], Versions::ALL)
             .unwrap_err()
             .to_string(),
-        "no common version of the mesh protocol: this node speaks 1, the other one 2 to 200"
+        "no common version of the mesh protocol: this node speaks 1 to 2, the other one 3 to 200"
     );
     // A downgrade by somebody in between changes the transcript, and the proof fails.
     let dialler = Dialler::new([1; 32], Versions::ALL);
@@ -115,7 +121,7 @@ fn versions_are_negotiated() {
     tampered.version_max = 9;
     let (acceptor, challenge) = Acceptor::new(tampered, [2; 32], Versions::ALL).unwrap();
     let (_, proof) = dialler
-        .prove(&challenge, &secret(1), member("a"), 1)
+        .prove(&challenge, &secret(1), member("a"), 1, LinkClaim::default())
         .unwrap();
     assert_eq!(
         acceptor.verify(&proof, &secret(1)).unwrap_err(),
@@ -137,8 +143,11 @@ fn of_several_secrets_the_first_proves_and_all_are_accepted() {
     ] {
         let (proved, proof, acceptor) = until_proof(1, 2, &dialler);
         let verified = acceptor.verify(&proof, &acceptor_side).unwrap();
-        let welcome = verified.welcome(member("b"));
-        assert_eq!(proved.welcomed(welcome), Ok(member("b")));
+        let welcome = verified.welcome(member("b"), Reached::default());
+        assert_eq!(
+            proved.welcomed(welcome),
+            Ok((member("b"), Reached::default()))
+        );
         let refused = verified.refuse(Refusal::Leaving);
         assert_eq!(proved.refused(refused), Ok(Refusal::Leaving));
     }

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use crate::membership::Conflict;
 use crate::net::{Listener, Net};
 use crate::oort;
 use crate::runtime::{self, Actor, Event, Receivers, Registrations, Shared, StateLinks, Status};
+use crate::service::{ServiceLimits, Services};
 use crate::seti::Seti;
 use crate::{
     Clock, ClusterConfig, ConfigError, Counters, Incarnation, InterestQuery, InterestReport,
@@ -71,10 +71,25 @@ pub struct LinkStats {
     pub up: bool,
     /// Bytes that wait to be written.
     pub queue_bytes: u64,
+    /// Bytes that were written and are not acknowledged: what can be written again when the connection breaks.
+    pub window_bytes: u64,
     /// Publications written to the present link, or to the last one.
     pub publications_sent: u64,
-    /// The last measured round trip.
+    /// Bytes of frames written to the sibling since the start.
+    pub bytes_sent: u64,
+    /// Bytes of frames read from the sibling since the start.
+    pub bytes_received: u64,
+    /// How often the link to the sibling went on over another connection.
+    pub resumed: u64,
+    /// Frames that were written again for that.
+    pub frames_resent: u64,
+    /// Publications lost with links to the sibling. Those that were under way count when the sibling has said which of
+    /// them came in, or after 15 s.
+    pub publications_lost: u64,
+    /// The last round trip that was measured on this node's link.
     pub rtt: Option<Duration>,
+    /// The last round trip that the sibling has measured on its link to this node.
+    pub rtt_of_sibling: Option<Duration>,
 }
 
 /// The cluster layer of a node. A handle: clones are the same node.
@@ -93,6 +108,7 @@ struct Inner {
     seti: Seti,
     /// What translates state for nodes of the Oort dialect. Taken when the node joins.
     oort_states: Mutex<Vec<Arc<dyn OortState>>>,
+    services: Services,
     /// Taken when the node joins.
     events: Mutex<Option<Receivers>>,
 }
@@ -128,18 +144,22 @@ impl Cluster {
         let links = StateLinks::new(shared.clone());
         let sender = Arc::new(links.clone());
         let seti = Seti::new(engine, sender, clock, Seti::default_limits());
+        let services = Services::new(Arc::new(links.clone()), ServiceLimits::default());
         let inner = Inner {
             shared,
             links,
             seti: seti.clone(),
             oort_states: Mutex::default(),
+            services: services.clone(),
             events: Mutex::new(Some(events)),
         };
         let cluster = Self {
             inner: Arc::new(inner),
         };
         cluster.register(StateChannel::SETI_MESSAGES, seti.message_handler());
+        cluster.register(StateChannel::SETI_DISCONNECTS, seti.disconnect_handler());
         cluster.register(StateChannel::SETI, Arc::new(seti));
+        cluster.register(StateChannel::SERVICES, Arc::new(services));
         Ok(cluster)
     }
 
@@ -264,6 +284,11 @@ impl Cluster {
         &self.inner.seti
     }
 
+    /// The services whose data is owned by one node each.
+    pub fn services(&self) -> &Services {
+        &self.inner.services
+    }
+
     /// What sends state, without keeping the node running: for handlers, which a `Cluster` would keep alive for ever.
     pub fn state_sender(&self) -> Arc<dyn StateSender> {
         Arc::new(self.inner.links.clone())
@@ -334,13 +359,21 @@ impl Cluster {
     pub fn link_stats(&self) -> Vec<LinkStats> {
         let links = self.inner.shared.links.lock();
         let stats = links.iter().map(|(sibling, record)| {
-            let rtt_us = record.rtt_us.load(Ordering::Relaxed);
+            let totals = self.inner.shared.totals(sibling);
+            let [rtt, rtt_of_sibling] = totals.rtts();
             LinkStats {
                 sibling: sibling.clone(),
                 up: record.up,
                 queue_bytes: record.queue.queued_bytes(),
+                window_bytes: record.queue.window_bytes(),
                 publications_sent: record.queue.publications_sent(),
-                rtt: (rtt_us > 0).then(|| Duration::from_micros(rtt_us)),
+                bytes_sent: totals.bytes_sent.get(),
+                bytes_received: totals.bytes_received.get(),
+                resumed: totals.resumed.get(),
+                frames_resent: totals.frames_resent.get(),
+                publications_lost: totals.lost.get(),
+                rtt,
+                rtt_of_sibling,
             }
         });
         stats.collect()

@@ -27,7 +27,8 @@ impl Counter {
 pub struct Counters {
     /// Links that were reset because one of their queues was full.
     pub links_reset_queue_full: Counter,
-    /// Publications that waited for a sibling when its link ended. The sibling has left and, if it could, joined again.
+    /// Publications lost with links: they waited for a sibling, or were under way, when its link ended for good. The sibling
+    /// has left and, if it could, joined again.
     pub publications_dropped: Counter,
     /// Publications that were not sent to a sibling because they are longer than a link carries.
     pub publications_too_large: Counter,
@@ -49,6 +50,8 @@ pub struct Counters {
     pub connections_not_allowed: Counter,
     /// Nodes that knew the secret and were refused all the same.
     pub nodes_refused: Counter,
+    /// Nodes refused because another live node has the same name and gives the same address.
+    pub name_conflicts: Counter,
     /// Datagrams that were no advertisement of this cluster, or came too fast.
     pub datagrams_ignored: Counter,
     /// Answers of the DNS with addresses.
@@ -105,6 +108,7 @@ pub(crate) enum Problem {
     WrongSecret,
     Handshake,
     Refused,
+    NameConflict,
     ClosedByOther,
 }
 

@@ -22,7 +22,8 @@ pub fn mesh_frame(bytes: &[u8]) {
     {
         return;
     }
-    let again = Frame::decode(&frame.encode(VERSION_MIN));
+    // `Hello` comes before a version is chosen.
+    let again = Frame::decode(&frame.encode(bytes[0].max(VERSION_MIN)));
     assert_eq!(again.as_ref(), Ok(&frame), "written and read anew");
 }
 

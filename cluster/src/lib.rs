@@ -29,6 +29,7 @@ pub mod parts;
 mod random;
 mod runtime;
 mod secret;
+pub mod service;
 pub mod seti;
 mod state;
 mod wire;

@@ -16,6 +16,10 @@ impl StateChannel {
     pub const SETI_MESSAGES: StateChannel = StateChannel(2);
     /// Replicated objects.
     pub const OBJECTS: StateChannel = StateChannel(3);
+    /// Users whose sessions are to end, routed by the user directory. A sibling of a release without it counts and ignores them.
+    pub const SETI_DISCONNECTS: StateChannel = StateChannel(4);
+    /// Actions for services on the node that owns their data.
+    pub const SERVICES: StateChannel = StateChannel(5);
     /// What Halley nodes tell each other about nodes of the Oort dialect.
     pub const OORT: StateChannel = StateChannel(16);
 }

@@ -49,6 +49,11 @@ fn node(mesh: &Mesh, name: &str) -> Node {
     );
     mesh.register(name, StateChannel::SETI, Arc::new(seti.clone()));
     mesh.register(name, StateChannel::SETI_MESSAGES, seti.message_handler());
+    mesh.register(
+        name,
+        StateChannel::SETI_DISCONNECTS,
+        seti.disconnect_handler(),
+    );
     Node {
         engine,
         seti,
@@ -160,6 +165,34 @@ fn associate_and_send_message() {
     let outcome = nodes[0].seti.send(&user("alice"), &hi());
     assert_eq!((outcome.local, outcome.nodes.len()), (1, 0));
     assert_eq!(alice.received(), [HI]);
+}
+
+#[test]
+fn a_user_is_disconnected_on_every_node_and_nobody_else_is() {
+    let mesh = Mesh::default();
+    let nodes = joined(&mesh, &["a", "b", "c"]);
+    let here = nodes[0].client(Some("alice"));
+    let there = [
+        nodes[1].client(Some("alice")),
+        nodes[1].client(Some("alice")),
+    ];
+    let bob = nodes[1].client(Some("bob"));
+    mesh.settle();
+    let outcome = nodes[0].seti.disconnect(&user("alice"));
+    assert_eq!(
+        (outcome.local, &outcome.nodes[..]),
+        (1, &[node_name("b")][..])
+    );
+    assert_eq!(mesh.frames_waiting("c", StateChannel::SETI_DISCONNECTS), 0);
+    mesh.settle();
+    for client in [&here, &there[0], &there[1]] {
+        assert!(!client.session.session().is_live());
+    }
+    assert!(bob.session.session().is_live());
+    for node in &nodes {
+        assert!(node.presence("alice").is_empty());
+    }
+    assert!(!nodes[0].seti.disconnect(&user("alice")).is_sent());
 }
 
 #[test]

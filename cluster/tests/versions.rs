@@ -136,6 +136,72 @@ async fn the_frames_of_version_1_are_still_spoken() {
     assert_eq!(pong[..], [&[1, 17][..], &clock].concat());
 }
 
+/// The handshake of version 2 up to the answer to the proof, for a link that is new or goes on.
+async fn prove_version_2(node: &Node, link: u64, resumes: bool) -> (Ws, Vec<u8>) {
+    let mut ws = dial(node.address()).await;
+    let hello = hello(1, 2);
+    send(&mut ws, &[&hello]).await;
+    let challenge = next(&mut ws).await.into_data();
+    assert_eq!((challenge.len(), &challenge[..3]), (35, &[2, 2, 2][..]));
+    let me = identity("v2-peer", ([127, 0, 0, 9], 7400));
+    let (uptime, link) = (
+        5_u64.to_le_bytes(),
+        [&link.to_le_bytes()[..], &[u8::from(resumes)]].concat(),
+    );
+    let (said, answered) = (&hello[2..], &challenge[2..]);
+    let label = b"halley mesh: dialler proves";
+    let proof = mac(&[label, said, answered, &me, &uptime, &link]);
+    send(&mut ws, &[&[2, 3], &me, &uptime, &link, &proof]).await;
+    let answer = next(&mut ws).await.into_data();
+    let (body, answer_mac) = answer[2..].split_last_chunk::<32>().expect("a MAC");
+    if answer[..2] == [2, 4] {
+        let label = b"halley mesh: acceptor proves";
+        // The last part: frames and publications received, and whether a former link is known.
+        let (identity, reached) = body.split_at(body.len() - 17);
+        let parts: [&[u8]; 6] = [label, said, answered, &me, identity, reached];
+        assert_eq!(*answer_mac, mac(&parts));
+    }
+    (ws, answer[..answer.len() - 32].to_vec())
+}
+
+fn pong(clock: u64, frames: u64, publications: u64) -> Vec<u8> {
+    let numbers = [clock, frames, publications].map(u64::to_le_bytes);
+    [&[2, 17][..], numbers.as_flattened()].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_frames_of_version_2_acknowledge_and_a_link_goes_on() {
+    let node = Node::start(config("v2-node", &[])).await;
+    let (_session, inbox) = node.subscriber(&["/x"]).await;
+    let (mut ws, welcome) = prove_version_2(&node, 42, false).await;
+    assert!(welcome.starts_with(&[2, 4]) && welcome.ends_with(&[0; 17]));
+    let (none, one) = (0_u64.to_le_bytes(), 1_u64.to_le_bytes());
+    // An interest snapshot, two publications in two frames, then a ping with the round trip: three frames have come in.
+    let publications = |first: u64, data: &str| {
+        let object = format!("{{\"channel\":\"/x\",\"data\":{data}}}");
+        let first = first.to_le_bytes();
+        [&[2, 48][..], &first, &one, &text("/x"), &text(&object)].concat()
+    };
+    send(&mut ws, &[&[2, 18], &none, &none, &[1]]).await;
+    send(&mut ws, &[&publications(0, "0")]).await;
+    send(&mut ws, &[&publications(1, "1")]).await;
+    let ping = |clock: u64| [&[2, 16][..], &clock.to_le_bytes(), &9_u64.to_le_bytes()].concat();
+    send(&mut ws, &[&ping(77)]).await;
+    assert_eq!(next(&mut ws).await.into_data()[..], pong(77, 3, 2));
+    // The connection breaks; on another one the node says what it has, and the rest is sent.
+    drop(ws);
+    let (mut ws, welcome) = prove_version_2(&node, 42, true).await;
+    let reached = [&3_u64.to_le_bytes()[..], &2_u64.to_le_bytes(), &[0]].concat();
+    assert!(welcome.ends_with(&reached), "{welcome:?}");
+    send(&mut ws, &[&publications(2, "2")]).await;
+    send(&mut ws, &[&ping(78)]).await;
+    assert_eq!(next(&mut ws).await.into_data()[..], pong(78, 4, 3));
+    assert_eq!(inbox.data(), ["0", "1", "2"]);
+    // A link that is not there does not go on.
+    let (_ws, refused) = prove_version_2(&node, 43, true).await;
+    assert_eq!(refused, [2, 5, 6, 0, 0, 0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_offers_only_unknown_versions_is_told_ours_and_the_log_says_why() {
     let log = log::capture();

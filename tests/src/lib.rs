@@ -23,6 +23,7 @@ pub mod cluster_of_processes;
 pub mod conversation;
 pub mod cut_proxy;
 pub mod dev_cluster;
+pub mod java_server;
 pub mod load_balancer;
 pub mod network;
 pub mod node_process;

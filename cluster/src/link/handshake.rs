@@ -13,7 +13,9 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::{handshake_config, link_config};
 use crate::auth::{Acceptor, AcceptorVerified, AuthError, Dialler};
-use crate::wire::{CLOSE_VERSION, Frame, FrameError, NONCE_BYTES, Proof, Refusal, Versions};
+use crate::wire::{
+    CLOSE_VERSION, Frame, FrameError, LinkClaim, NONCE_BYTES, Proof, Reached, Refusal, Versions,
+};
 use crate::{Member, Secrets};
 
 /// The path of the native dialect on the mesh listener.
@@ -72,6 +74,8 @@ pub(crate) struct Dialled<S> {
     pub(crate) stream: WebSocketStream<S>,
     pub(crate) version: u8,
     pub(crate) member: Member,
+    /// What the acceptor knows of this node's links.
+    pub(crate) reached: Reached,
 }
 
 /// What a dialler says of itself.
@@ -81,6 +85,7 @@ pub(crate) struct Introduction {
     pub(crate) nonce: [u8; NONCE_BYTES],
     pub(crate) identity: Member,
     pub(crate) uptime_ms: u64,
+    pub(crate) link: LinkClaim,
 }
 
 /// Opens a link over a stream to `address`.
@@ -107,18 +112,19 @@ pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
         }
         Err(error) => return Err(error),
     };
-    let (proved, proof) = dialler.prove(&challenge, secrets, me.identity, me.uptime_ms)?;
+    let (proved, proof) = dialler.prove(&challenge, secrets, me.identity, me.uptime_ms, me.link)?;
     send(&mut ws, &Frame::Proof(proof), proved.version()).await?;
     let version = proved.version();
     match receive(&mut ws).await? {
         Frame::Welcome(welcome) => {
-            let member = proved.welcomed(welcome)?;
+            let (member, reached) = proved.welcomed(welcome)?;
             // The acceptor says nothing until it is asked, so no byte can be lost between the two settings.
             let stream = widen(ws, Role::Client, frame_bytes).await;
             Ok(Dialled {
                 stream,
                 version,
                 member,
+                reached,
             })
         }
         Frame::Refused(refused) => Err(DialError::Refused(proved.refused(refused)?)),
@@ -217,10 +223,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Verified<S> {
     pub(crate) async fn welcome(
         mut self,
         me: Member,
+        reached: Reached,
         frame_bytes: usize,
     ) -> Result<(WebSocketStream<S>, u8), DialError> {
         let version = self.verified.version();
-        let welcome = self.verified.welcome(me);
+        let welcome = self.verified.welcome(me, reached);
         send(&mut self.ws, &Frame::Welcome(welcome), version).await?;
         // The dialler says nothing until it is welcome, so no byte can be lost between the two settings.
         Ok((widen(self.ws, Role::Server, frame_bytes).await, version))

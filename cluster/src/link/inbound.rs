@@ -1,17 +1,19 @@
 //! The acceptor's end of a link: it reads, and answers pings.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::LinkEnd;
-use crate::StateChannel;
-use crate::wire::{Frame, Interest, PONG_BUSY};
+use super::{CLOSE_TIMEOUT, LinkEnd, LinkTotals, Verified, is_over, over};
+use crate::wire::{Frame, Interest, PONG_BUSY, Pong, Reached, Received, VERSION_RESUME};
+use crate::{Member, StateChannel};
 
 /// How many detection times a node may be busy with what a sibling has sent before the link is given up.
 const BUSY_DETECTIONS_MAX: u32 = 10;
@@ -28,6 +30,14 @@ pub(crate) enum InboundEvent {
     Publications(Vec<(Bytes, Bytes)>),
 }
 
+/// Another connection for a link that has lost its own.
+#[derive(Debug)]
+pub(crate) struct Successor<S> {
+    pub(crate) verified: Verified<S>,
+    /// Who this node says it is.
+    pub(crate) me: Member,
+}
+
 /// The acceptor's end.
 #[derive(Debug)]
 pub(crate) struct Inbound<S> {
@@ -36,9 +46,17 @@ pub(crate) struct Inbound<S> {
     detection: Duration,
     /// Greatest state message that is put together.
     state_bytes_max: usize,
-    next_sequence: u64,
+    /// Connections that take over.
+    successors: mpsc::Receiver<Successor<S>>,
+    totals: Arc<LinkTotals>,
+    /// What has come in; the numbers of the next ones.
+    received: Received,
+    /// When the sibling was heard last, or this node began to listen again.
+    heard: Instant,
     /// When the sibling was last told that this node lives.
     spoken: Instant,
+    /// The connection is gone; another one may come.
+    broken: bool,
     /// The parts of a state message that is not complete.
     partial: Option<(StateChannel, BytesMut)>,
 }
@@ -49,30 +67,58 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
         version: u8,
         detection: Duration,
         state_bytes_max: usize,
+        successors: mpsc::Receiver<Successor<S>>,
+        totals: Arc<LinkTotals>,
     ) -> Self {
+        let now = Instant::now();
         Self {
             ws,
             version,
             detection,
             state_bytes_max,
-            next_sequence: 0,
-            spoken: Instant::now(),
+            successors,
+            totals,
+            received: Received::default(),
+            heard: now,
+            spoken: now,
+            broken: false,
             partial: None,
         }
     }
 
+    /// What has come in.
+    pub(crate) fn received(&self) -> Received {
+        self.received
+    }
+
     /// The next thing that the sibling says. The link has ended when this fails.
     pub(crate) async fn next(&mut self) -> Result<InboundEvent, LinkEnd> {
-        let mut heard = Instant::now();
-        if heard >= self.spoken + self.detection / 2 {
+        self.heard = Instant::now();
+        if self.heard >= self.spoken + self.detection / 2 {
             // There is so much to do that the sibling's next ping is far behind.
-            self.pong(PONG_BUSY).await?;
+            if let Err(end) = self.pong(PONG_BUSY).await {
+                self.connection_ended(end)?;
+            }
         }
         loop {
-            let frame = self.frame(heard).await?;
-            heard = Instant::now();
+            let frame = match self.frame().await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => continue,
+                Err(end) => {
+                    self.connection_ended(end)?;
+                    continue;
+                }
+            };
+            self.heard = Instant::now();
+            if let Frame::Ping(ping) = frame {
+                self.totals.told(ping.rtt_us);
+                if let Err(end) = self.pong(ping.clock).await {
+                    self.connection_ended(end)?;
+                }
+                continue;
+            }
+            self.received.frames += 1;
             match frame {
-                Frame::Ping(clock) => self.pong(clock).await?,
                 Frame::Interest(interest) => return Ok(InboundEvent::Interest(interest)),
                 Frame::Known(addresses) => return Ok(InboundEvent::Known(addresses)),
                 Frame::Leaving => return Ok(InboundEvent::Leaving),
@@ -83,10 +129,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
                     }
                 }
                 Frame::Publications(publications) => {
-                    if publications.first_sequence != self.next_sequence {
+                    if publications.first_sequence != self.received.publications {
                         return Err(LinkEnd::Protocol("a gap between publications"));
                     }
-                    self.next_sequence += publications.items.len() as u64;
+                    self.received.publications += publications.items.len() as u64;
                     return Ok(InboundEvent::Publications(publications.items));
                 }
                 _ => return Err(LinkEnd::Protocol("a frame that does not belong here")),
@@ -94,35 +140,72 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
         }
     }
 
+    /// The link goes on without a connection for a while, if nothing else is wrong.
+    fn connection_ended(&mut self, end: LinkEnd) -> Result<(), LinkEnd> {
+        if self.version < VERSION_RESUME || !end.is_of_connection() {
+            return Err(end);
+        }
+        tracing::debug!(%end, "a link has lost its connection, and waits for another one");
+        self.broken = true;
+        Ok(())
+    }
+
     /// Waits until this node is ready for more. Meanwhile nothing is read, pings neither, so the sibling is told from
-    /// time to time that this node lives. Not for ever: a node that is stuck shall be given up.
+    /// time to time that this node lives. Not for ever: a node that is stuck shall be given up. What is waited for has
+    /// been received, so it is seen through although the connection breaks.
     pub(crate) async fn busy<T>(&mut self, work: impl Future<Output = T>) -> Result<T, LinkEnd> {
         let mut work = std::pin::pin!(work);
         for _ in 0..4 * BUSY_DETECTIONS_MAX {
-            match timeout_at(self.spoken + self.detection / 4, work.as_mut()).await {
-                Ok(done) => return Ok(done),
-                Err(_) => self.pong(PONG_BUSY).await?,
+            let successor = tokio::select! {
+                biased;
+                done = work.as_mut() => return Ok(done),
+                Some(successor) = self.successors.recv() => Some(successor),
+                () = sleep_until(self.spoken + self.detection / 4) => None,
+            };
+            match successor {
+                Some(successor) => self.take_over(successor).await,
+                None => {
+                    if let Err(end) = self.pong(PONG_BUSY).await {
+                        self.connection_ended(end)?;
+                    }
+                }
             }
         }
         Err(LinkEnd::Silent(self.detection * BUSY_DETECTIONS_MAX))
     }
 
-    async fn frame(&mut self, heard: Instant) -> Result<Frame, LinkEnd> {
+    /// The next frame; nothing when another connection has taken over.
+    async fn frame(&mut self) -> Result<Option<Frame>, LinkEnd> {
+        // The deadline is looked at first: a process that was suspended must not go on with what it finds in its
+        // buffers, because its siblings have given it up.
+        let deadline = self.heard + self.detection;
+        if self.broken {
+            tokio::select! {
+                biased;
+                () = sleep_until(deadline) => return Err(LinkEnd::Silent(self.detection)),
+                Some(successor) = self.successors.recv() => self.take_over(successor).await,
+            }
+            return Ok(None);
+        }
         let ready = self.ws.next().now_or_never();
         let message = match ready {
             Some(message) => message,
-            // The deadline is looked at first: a process that was suspended must not go on with what it finds in its
-            // buffers, because its siblings have given it up.
             None => tokio::select! {
                 biased;
-                () = sleep_until(heard + self.detection) => {
-                    return Err(LinkEnd::Silent(self.detection));
-                }
+                () = sleep_until(deadline) => return Err(LinkEnd::Silent(self.detection)),
                 message = self.ws.next() => message,
+                Some(successor) = self.successors.recv() => {
+                    self.take_over(successor).await;
+                    return Ok(None);
+                }
             },
         };
         match message {
-            Some(Ok(Message::Binary(bytes))) => Ok(Frame::decode(&bytes)?),
+            Some(Ok(Message::Binary(bytes))) => {
+                self.totals.bytes_received.add(bytes.len() as u64);
+                Ok(Some(Frame::decode(&bytes)?))
+            }
+            Some(Ok(message)) if is_over(&message) => Err(LinkEnd::Over),
             None | Some(Ok(Message::Close(_)) | Err(WsError::ConnectionClosed)) => {
                 Err(LinkEnd::Closed)
             }
@@ -131,13 +214,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
         }
     }
 
+    /// Goes on over another connection. The sibling has given up this one, whatever becomes of that.
+    async fn take_over(&mut self, successor: Successor<S>) {
+        self.broken = true;
+        let reached = Reached {
+            received: self.received,
+            former: None,
+        };
+        let Successor { verified, me } = successor;
+        let welcome = verified.welcome(me, reached, self.state_bytes_max);
+        match timeout(self.detection, welcome).await {
+            Ok(Ok((ws, version))) if version == self.version => {
+                let now = Instant::now();
+                (self.ws, self.broken) = (ws, false);
+                (self.heard, self.spoken) = (now, now);
+            }
+            Ok(Ok(_)) => tracing::debug!("a link cannot go on in another version"),
+            Ok(Err(error)) => tracing::debug!(%error, "another connection of a link has failed"),
+            Err(_) => tracing::debug!("another connection of a link takes nothing"),
+        }
+    }
+
     async fn pong(&mut self, clock: u64) -> Result<(), LinkEnd> {
-        let pong = Message::Binary(Frame::Pong(clock).encode(self.version));
         self.spoken = Instant::now();
-        match timeout(self.detection, self.ws.send(pong)).await {
+        if self.broken {
+            return Ok(());
+        }
+        let received = self.received;
+        let pong = Frame::Pong(Pong { clock, received }).encode(self.version);
+        match timeout(self.detection, self.ws.send(Message::Binary(pong))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(LinkEnd::Io(error.to_string())),
             Err(_) => Err(LinkEnd::Silent(self.detection)),
+        }
+    }
+
+    /// Tells the sibling that the link shall not go on.
+    pub(crate) async fn close(&mut self) {
+        if !self.broken {
+            let _ = timeout(CLOSE_TIMEOUT, self.ws.send(over())).await;
         }
     }
 

@@ -5,27 +5,42 @@
 //!                      reader ◀══ pongs ═════
 //! ```
 //!
-//! A link is never repaired: whatever goes wrong ends it, both sides drop what they knew of each other, and the dialler
-//! dials again. So a link that is up has lost nothing.
+//! A link outlives its connection: when that breaks, or is silent for half the detection time, the dialler opens another
+//! one and writes again what was not acknowledged. It does so until the detection time is over, and only to the same life
+//! of the same node. Whatever else goes wrong ends the link: both sides drop what they knew of each other, and the
+//! dialler dials anew. So a link that is up has lost nothing. (In version 1 a link is its connection.)
 
 mod handshake;
 mod inbound;
 mod outbound;
 mod queue;
+#[cfg(test)]
+mod resume_tests;
+mod totals;
+mod window;
 
 use std::time::Duration;
 
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use futures_util::SinkExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 
 pub(crate) use handshake::{
     DialError, Dialled, Introduction, Upgraded, Verified, accept, dial, upgrade,
 };
-pub(crate) use inbound::{Inbound, InboundEvent};
-pub(crate) use outbound::Outbound;
-pub(crate) use queue::{Lane, LinkQueue, PushError};
+pub(crate) use inbound::{Inbound, InboundEvent, Successor};
+pub(crate) use outbound::{ConnectionEnd, Outbound};
+pub(crate) use queue::{Lane, LinkQueue, PushError, Unsent};
+pub(crate) use totals::LinkTotals;
 
 /// Bytes that are put into one write. A heartbeat waits behind no more than this, or one larger publication.
 pub(crate) const WRITE_BUDGET_BYTES: usize = 64 << 10;
+/// How long it may take to tell the other side that a link is over.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Reads are few and large on a link.
 const READ_BUFFER_BYTES: usize = 64 << 10;
 
@@ -52,12 +67,18 @@ impl Link for LinkQueue {
 /// Why a link ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LinkEnd {
-    /// The other side closed it.
+    /// The connection was closed.
     #[error("closed by the other side")]
     Closed,
+    /// The other side says that the link shall not go on.
+    #[error("ended by the other side")]
+    Over,
     /// Nothing was heard for the detection time.
     #[error("silent for {0:?}")]
     Silent(Duration),
+    /// Nothing was heard for half the detection time: another connection may do better.
+    #[error("silent for half of {0:?}")]
+    Stalled(Duration),
     /// The socket failed.
     #[error("{0}")]
     Io(String),
@@ -73,6 +94,31 @@ pub(crate) enum LinkEnd {
     /// This side closed it.
     #[error("closed by this node")]
     Cancelled,
+}
+
+impl LinkEnd {
+    /// Whether only the connection is at fault, so that the link may go on over another one.
+    pub(crate) fn is_of_connection(&self) -> bool {
+        matches!(self, LinkEnd::Closed | LinkEnd::Stalled(_) | LinkEnd::Io(_))
+    }
+}
+
+/// The last word on a link that shall not go on.
+fn over() -> Message {
+    Message::Close(Some(CloseFrame {
+        code: CloseCode::from(crate::wire::CLOSE_OVER),
+        reason: "".into(),
+    }))
+}
+
+/// Closes a connection over which its link cannot go on.
+pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut ws: WebSocketStream<S>) {
+    let _ = timeout(CLOSE_TIMEOUT, ws.send(over())).await;
+}
+
+fn is_over(message: &Message) -> bool {
+    let over = |close: &CloseFrame| u16::from(close.code) == crate::wire::CLOSE_OVER;
+    matches!(message, Message::Close(Some(close)) if over(close))
 }
 
 /// The WebSocket settings of an authenticated link.

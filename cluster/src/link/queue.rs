@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::WRITE_BUDGET_BYTES;
-use crate::wire::{Batch, Frame, State};
+use super::window::Window;
+use crate::wire::{Batch, Frame, Received, State, VERSION_RESUME};
 use crate::{LinkLimits, StateChannel};
 
 /// Which of the queues of a link.
@@ -65,6 +66,8 @@ const PUBLICATION_BYTES: usize =
     2 * 16 + size_of::<Publication>() + 2 * size_of::<usize>() + 3 * 16;
 /// Interest waits outside the queue while the control lane holds more than this, or than a quarter of its bound.
 const INTEREST_WAITING_BYTES: usize = 256 << 10;
+/// So many bytes are written at most until the acceptor is asked how far it has come. Less, when the bound is small.
+const ASK_AFTER_BYTES: usize = 256 << 10;
 /// State messages travel in parts of this size, so that a heartbeat never waits behind a large one.
 const STATE_PART_BYTES: usize = 32 << 10;
 
@@ -79,8 +82,21 @@ pub(crate) struct LinkQueue {
     room: Arc<Notify>,
     /// Bytes waiting, for the statistics; written under the lock.
     bytes: AtomicU64,
+    /// Bytes written and not acknowledged, likewise.
+    window_bytes: AtomicU64,
     /// Publications written to the link.
     sent: AtomicU64,
+}
+
+/// Publications of a link that has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unsent {
+    /// How many were never written.
+    pub(crate) queued: u64,
+    /// How many were written in all.
+    pub(crate) written: u64,
+    /// How many of these are known to have come in.
+    pub(crate) acknowledged: u64,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +110,8 @@ struct Lanes {
     messages_bytes: usize,
     /// Number of the next publication on this link.
     next_sequence: u64,
+    /// What was written and is not acknowledged; from version 2 on.
+    window: Window,
     full: Option<Lane>,
     /// Nothing more is taken in, because the link is to be closed when all has been written.
     closing: bool,
@@ -132,6 +150,7 @@ impl LinkQueue {
             wake: Notify::new(),
             room,
             bytes: AtomicU64::new(0),
+            window_bytes: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
     }
@@ -218,6 +237,9 @@ impl LinkQueue {
                 Err(PushError::Full)
             } else {
                 enqueue(&mut lanes);
+                if lane == Lane::Messages {
+                    self.shrink_window(&mut lanes);
+                }
                 Ok(())
             };
             self.bytes.store(lanes.bytes() as u64, Ordering::Relaxed);
@@ -230,6 +252,61 @@ impl LinkQueue {
     /// Waits until something was pushed. Cancel-safe. A push between two calls is not missed.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
+    }
+
+    /// Queue and window have one bound together; what waits goes before what was written.
+    fn shrink_window(&self, lanes: &mut Lanes) {
+        let left = (self.limits.message_queue_bytes).saturating_sub(lanes.messages_bytes);
+        if lanes.window.bytes() > left {
+            lanes.window.shrink(left);
+            let bytes = lanes.window.bytes() as u64;
+            self.window_bytes.store(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// The acceptor has come so far. Says whether it can have.
+    pub(crate) fn acknowledge(&self, received: Received) -> bool {
+        let mut lanes = self.lanes.lock();
+        let possible = lanes.window.acknowledge(received).is_ok();
+        let bytes = lanes.window.bytes() as u64;
+        self.window_bytes.store(bytes, Ordering::Relaxed);
+        possible
+    }
+
+    /// What is to be written again, first of all, to an acceptor that has come so far; nothing when the link cannot go on.
+    pub(crate) fn resume(&self, received: Received) -> Option<VecDeque<Bytes>> {
+        let mut lanes = self.lanes.lock();
+        let again = lanes.window.resume(received)?;
+        let bytes = lanes.window.bytes() as u64;
+        self.window_bytes.store(bytes, Ordering::Relaxed);
+        Some(again)
+    }
+
+    /// Whether the link can go on over another connection when this one breaks.
+    pub(crate) fn can_resume(&self) -> bool {
+        let lanes = self.lanes.lock();
+        self.version >= VERSION_RESUME && !lanes.closing && !lanes.closed && lanes.full.is_none()
+    }
+
+    /// So many bytes are written until the acceptor is asked how far it has come.
+    pub(crate) fn ask_after_bytes(&self) -> usize {
+        match self.version >= VERSION_RESUME {
+            true => ASK_AFTER_BYTES.min(self.limits.message_queue_bytes / 8),
+            false => usize::MAX,
+        }
+    }
+
+    fn keep(&self, frames: &[Bytes]) {
+        if self.version < VERSION_RESUME {
+            return;
+        }
+        let mut lanes = self.lanes.lock();
+        for frame in frames {
+            lanes.window.push(frame.clone());
+        }
+        self.shrink_window(&mut lanes);
+        let bytes = lanes.window.bytes() as u64;
+        self.window_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Takes what is to be written next: control first, then state, then publications.
@@ -268,11 +345,11 @@ impl LinkQueue {
             lanes.next_sequence += publications.len() as u64;
             self.bytes.store(lanes.bytes() as u64, Ordering::Relaxed);
             if frames.is_empty() && publications.is_empty() {
-                return match (lanes.closing, lanes.last_words.take()) {
-                    (true, Some(frame)) => Taken::Frames(vec![frame]),
-                    (true, None) => Taken::Drained,
-                    (false, _) => Taken::Nothing,
-                };
+                match (lanes.closing, lanes.last_words.take()) {
+                    (true, Some(frame)) => frames.push(frame),
+                    (true, None) => return Taken::Drained,
+                    (false, _) => return Taken::Nothing,
+                }
             }
         }
         if !publications.is_empty() {
@@ -280,6 +357,7 @@ impl LinkQueue {
                 .fetch_add(publications.len() as u64, Ordering::Relaxed);
             frames.push(self.batch(first_sequence, &publications));
         }
+        self.keep(&frames);
         Taken::Frames(frames)
     }
 
@@ -303,21 +381,37 @@ impl LinkQueue {
         self.wake.notify_one();
     }
 
-    /// Ends the queue: what still waits is dropped. Returns how many publications that are.
-    pub(crate) fn close(&self) -> usize {
+    /// Whether the link is to be closed when everything has been written.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.lanes.lock().closing
+    }
+
+    /// Ends the queue: what still waits, and what is not acknowledged, is dropped.
+    pub(crate) fn close(&self) -> Unsent {
         let mut lanes = self.lanes.lock();
         lanes.closed = true;
         lanes.control.clear();
         lanes.state.clear();
-        let dropped = lanes.messages.len();
+        let unsent = Unsent {
+            queued: lanes.messages.len() as u64,
+            written: lanes.next_sequence,
+            acknowledged: lanes.window.acknowledged().publications,
+        };
         lanes.messages.clear();
+        lanes.window.clear();
+        self.window_bytes.store(0, Ordering::Relaxed);
         (lanes.control_bytes, lanes.state_bytes, lanes.messages_bytes) = (0, 0, 0);
         self.bytes.store(0, Ordering::Relaxed);
-        dropped
+        unsent
     }
 
     pub(crate) fn queued_bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written that are not acknowledged.
+    pub(crate) fn window_bytes(&self) -> u64 {
+        self.window_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn publications_sent(&self) -> u64 {

@@ -98,7 +98,7 @@ fn a_full_lane_resets_the_link_and_takes_nothing_more() {
     assert!(pushed > 90, "{pushed}");
     assert_eq!(queue.push_message(&publication(1)), Err(PushError::Full));
     assert_eq!(queue.take(), Taken::Full(Lane::Messages));
-    assert_eq!(queue.close(), pushed);
+    assert_eq!(queue.close().queued, pushed);
     assert_eq!(queue.push_message(&publication(1)), Err(PushError::Closed));
 }
 
@@ -175,4 +175,36 @@ fn the_bound_is_one_of_memory() {
         }
     }
     assert!(held < (1 << 20) * 3 / 2 && held > (1 << 20) / 2, "{held}");
+}
+
+/// Queue and window have one bound, and what waits is worth more than what was written.
+#[test]
+fn the_window_makes_room_for_what_waits() {
+    let queue = LinkQueue::new(2, limits(), Arc::default());
+    let received = |frames| Received {
+        frames,
+        publications: 0,
+    };
+    for _ in 0..3 {
+        queue.push_message(&publication(10_000)).unwrap();
+        assert!(matches!(queue.take(), Taken::Frames(_)));
+    }
+    assert!(queue.window_bytes() > 30_000);
+    assert!(queue.acknowledge(received(1)) && queue.window_bytes() > 20_000);
+    while queue.push_message(&publication(10_000)).is_ok() {
+        let held = queue.window_bytes() + queue.queued_bytes();
+        assert!(held <= limits().message_queue_bytes as u64, "{held}");
+    }
+    assert_eq!(queue.window_bytes(), 0);
+    assert!(queue.resume(received(2)).is_none(), "a frame is missing");
+    let unsent = queue.close();
+    assert_eq!((unsent.written, unsent.acknowledged), (3, 0));
+}
+
+#[test]
+fn version_1_keeps_nothing() {
+    let queue = LinkQueue::new(1, limits(), Arc::default());
+    queue.push_message(&publication(10)).unwrap();
+    assert!(matches!(queue.take(), Taken::Frames(_)));
+    assert!(queue.window_bytes() == 0 && !queue.can_resume());
 }

@@ -50,6 +50,8 @@ pub(crate) enum Command {
     },
     /// Tell the listeners.
     Left(Member),
+    /// Two live nodes have this name and give the same address: one that was superseded has come back.
+    Twins(Conflict),
     /// Tell the sibling at the other end of this link where others are.
     SendKnown(LinkId, Vec<SocketAddr>),
 }
@@ -108,6 +110,9 @@ pub(crate) struct Membership {
     settings: Settings,
     /// An entry exists as long as at least one of its links is up.
     siblings: BTreeMap<NodeName, Sibling>,
+    /// The life of each sibling that gave way last to another one at the same address. Who restarts never comes back in
+    /// it: who does is a second node with that name and address.
+    superseded: BTreeMap<NodeName, Incarnation>,
     addresses: Addresses,
     /// The conflict, when it was reported, and by whom if it was not noticed here.
     conflict: Option<(Conflict, Duration, Option<SocketAddr>)>,
@@ -131,6 +136,7 @@ impl Membership {
             started: now,
             settings,
             siblings: BTreeMap::new(),
+            superseded: BTreeMap::new(),
             addresses,
             conflict: None,
             leaving: false,
@@ -217,7 +223,8 @@ impl Membership {
             Refusal::YoungerTwin
             | Refusal::AddressNotAllowed(_)
             | Refusal::TooManySiblings
-            | Refusal::Leaving => Outcome::Failed,
+            | Refusal::Leaving
+            | Refusal::LinkEnded => Outcome::Failed,
         };
         self.addresses.ended(address, outcome, now);
     }
@@ -243,7 +250,9 @@ impl Membership {
             let same_life = known.member.incarnation == member.incarnation;
             let alias = same_life && known.out.is_some();
             // Its name is held by a live node elsewhere. That node tells it so; here it is just not taken.
-            let intruder = !same_life && known.member.mesh_address != member.mesh_address;
+            let intruder = !same_life
+                && (known.member.mesh_address != member.mesh_address
+                    || self.is_superseded(&member));
             if alias || intruder {
                 self.commands.push(Command::CloseOut(link));
                 let outcome = if alias {
@@ -255,7 +264,7 @@ impl Membership {
                 return;
             }
             if !same_life {
-                self.lose(&member.name.clone(), now);
+                self.supersede(&member.name.clone(), now);
             }
         }
         self.addresses
@@ -311,9 +320,20 @@ impl Membership {
                         holder: known.member.mesh_address,
                     });
                 }
+                if !same_life && self.is_superseded(&member) {
+                    let conflict = Conflict {
+                        name: member.name,
+                        holder: known.member.mesh_address,
+                    };
+                    let holder = conflict.holder;
+                    self.commands.push(Command::Twins(conflict));
+                    return Err(Refusal::NameTaken { holder });
+                }
                 // A new life at the same address supersedes the old one. And a second link of the same life says
                 // that the first one is lost, although this side has not noticed.
-                if !same_life || known.inbound.is_some() {
+                if !same_life {
+                    self.supersede(&member.name, now);
+                } else if known.inbound.is_some() {
                     self.lose(&member.name, now);
                 }
             }
@@ -328,6 +348,22 @@ impl Membership {
         sibling.inbound = Some(link);
         sibling.snapshot = false;
         Ok(())
+    }
+
+    fn is_superseded(&self, member: &Member) -> bool {
+        self.superseded.get(&member.name) == Some(&member.incarnation)
+    }
+
+    /// A sibling gives way to another life at its address.
+    fn supersede(&mut self, name: &NodeName, now: Duration) {
+        if let Some(known) = self.siblings.get(name) {
+            if self.superseded.len() > 2 * self.settings.siblings_max {
+                self.superseded.clear();
+            }
+            let incarnation = known.member.incarnation;
+            self.superseded.insert(name.clone(), incarnation);
+        }
+        self.lose(name, now);
     }
 
     fn refuse_twin(&mut self, twin: &Member, uptime_ms: u64, now: Duration) -> Refusal {
@@ -405,6 +441,11 @@ impl Membership {
         for name in names {
             self.lose(&name, now);
         }
+    }
+
+    /// The sibling at the other end of a link.
+    pub(crate) fn at(&self, link: LinkId) -> Option<NodeName> {
+        self.find(|sibling| sibling.out == Some(link) || sibling.inbound == Some(link))
     }
 
     fn find(&self, which: impl Fn(&Sibling) -> bool) -> Option<NodeName> {

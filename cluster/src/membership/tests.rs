@@ -109,6 +109,29 @@ fn a_restarted_node_supersedes_its_old_life() {
     assert_eq!(joined(&machine.commands()), [&member(1, 6)]);
 }
 
+/// What was wrong: each superseded the other for ever, as if they were restarts of one node.
+#[test]
+fn two_live_nodes_with_one_name_and_one_address_are_told_apart_from_a_restart() {
+    let mut machine = machine();
+    join_n1(&mut machine, 5, MS);
+    machine.admit(LinkId(3), member(1, 6), 0, 2 * MS).unwrap();
+    machine.commands();
+    let holder = address(1);
+    let refused = machine.admit(LinkId(4), member(1, 5), 0, 3 * MS);
+    assert_eq!(refused, Err(Refusal::NameTaken { holder }));
+    let name = member(1, 5).name;
+    assert_eq!(
+        machine.commands(),
+        [Command::Twins(Conflict { name, holder })]
+    );
+    // Nor when this node dials the address and happens to reach it.
+    machine.out_up(LinkId(5), holder, member(1, 5), 3 * MS);
+    assert_eq!(machine.commands(), [Command::CloseOut(LinkId(5))]);
+    // Once the other one is gone it is let in.
+    machine.in_down(LinkId(3), 4 * MS);
+    assert!(machine.admit(LinkId(6), member(1, 5), 0, 5 * MS).is_ok());
+}
+
 #[test]
 fn a_second_node_with_the_same_name_is_refused() {
     let mut machine = machine();
@@ -334,6 +357,7 @@ proptest! {
                         let before = members.remove(&member.name);
                         prop_assert_eq!(before.map(|(incarnation, ..)| incarnation), Some(member.incarnation));
                     }
+                    Command::Twins(_) => {}
                     Command::SendKnown(link, _) => prop_assert!(!closed.contains(&link)),
                 }
             }

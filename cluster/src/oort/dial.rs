@@ -88,7 +88,6 @@ impl<N: Net> OutLink<N> {
         Client::builder(format!("ws://{address}{}", self.url.path()))
             .ext(wire::EXT, ext)
             .acknowledge(true)
-            .report_handshakes(true)
             .connect_timeout(self.shared.config.handshake_timeout)
             .max_network_delay(self.shared.config.detection)
             .request_timeout(3 * self.shared.config.detection)
@@ -121,7 +120,7 @@ impl<N: Net> OutLink<N> {
     async fn serve(&self, client: Client, events: Events) {
         let ended = tokio::select! {
             biased;
-            () = self.read(events) => true,
+            () = self.read(&client, events) => true,
             () = self.write(&client) => false,
             () = self.cancel.cancelled() => false,
         };
@@ -131,21 +130,19 @@ impl<N: Net> OutLink<N> {
         }
     }
 
-    async fn read(&self, mut events: Events) {
+    async fn read(&self, client: &Client, mut events: Events) {
+        self.handshaken(client);
         while let Some(event) = events.next().await {
             match event {
-                halley_client::Event::Handshaken(ext) => {
-                    let ext = ext.and_then(|ext| wire::reply_ext(ext.get()));
-                    self.inbox.push_always(Event::Handshaken(self.link, ext));
-                }
                 halley_client::Event::Message(message) => self.message(&message).await,
                 halley_client::Event::Interrupted(error) => {
                     tracing::debug!(url = %self.url, %error, "an Oort link is interrupted");
                     self.inbox.push_always(Event::LinkDown(self.link));
                 }
-                halley_client::Event::Resumed | halley_client::Event::Renewed => {
+                halley_client::Event::Resumed => {
                     self.inbox.push_always(Event::LinkBack(self.link));
                 }
+                halley_client::Event::Renewed => self.handshaken(client),
                 halley_client::Event::Unsubscribed { channel, refusal } => {
                     tracing::warn!(url = %self.url, channel, %refusal, "an Oort node refuses a channel");
                 }
@@ -155,6 +152,14 @@ impl<N: Net> OutLink<N> {
                 }
             }
         }
+    }
+
+    /// The client has got a session.
+    fn handshaken(&self, client: &Client) {
+        let session = client.session();
+        let ext = session.handshake_ext();
+        let ext = ext.and_then(|ext| wire::reply_ext(ext.as_str()));
+        self.inbox.push_always(Event::Handshaken(self.link, ext));
     }
 
     /// A message that the other node has published: for this node's sessions, or for the task.

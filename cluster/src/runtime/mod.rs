@@ -10,6 +10,9 @@
 //! tasks hand them to the engine.
 
 mod actor;
+mod dial;
+mod losses;
+mod resumable;
 mod shared;
 mod state_links;
 mod tasks;

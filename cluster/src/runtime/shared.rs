@@ -14,17 +14,18 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::losses::Losses;
 use crate::auth::AuthError;
 use crate::cluster::Dialect;
 use crate::counters::LogBrakes;
 use crate::forwarding::LocalInterest;
-use crate::link::{DialError, Link, LinkEnd, LinkQueue};
+use crate::link::{DialError, Link, LinkEnd, LinkQueue, LinkTotals};
 use crate::membership::{Conflict, LinkId, Source};
 use crate::oort::{Foreign, OortSide};
-use crate::wire::{Interest, Proof, Refusal};
+use crate::wire::{Interest, Proof, Refusal, VERSION_RESUME};
 use crate::{
-    Clock, ClusterConfig, Counters, InterestQuery, Member, MembershipListener, NodeName,
-    RandomSource, Secrets, StateChannel, StateHandler, Wanted,
+    Clock, ClusterConfig, Counters, Incarnation, InterestQuery, Member, MembershipListener, NodeId,
+    NodeName, RandomSource, Secrets, StateChannel, StateHandler, Wanted,
 };
 
 /// Events that may wait for the actor. A full channel makes the readers of links wait, and with them the siblings.
@@ -52,7 +53,6 @@ pub(crate) enum Event {
         as_member: Member,
         member: Member,
         queue: Arc<LinkQueue>,
-        rtt_us: Arc<AtomicU64>,
     },
     OutDown {
         link: LinkId,
@@ -115,7 +115,6 @@ pub(crate) struct MemberEntry {
 #[derive(Clone, Debug)]
 pub(crate) struct LinkRecord {
     pub(crate) queue: Arc<LinkQueue>,
-    pub(crate) rtt_us: Arc<AtomicU64>,
     pub(crate) up: bool,
 }
 
@@ -151,6 +150,11 @@ pub(crate) struct Shared {
     pub(crate) members: RwLock<BTreeMap<NodeName, MemberEntry>>,
     /// Links by sibling. Written by the actor.
     pub(crate) links: Mutex<BTreeMap<NodeName, LinkRecord>>,
+    /// What is counted of the links, by sibling.
+    totals: Mutex<BTreeMap<NodeName, Arc<LinkTotals>>>,
+    /// The last link of each sibling that has ended here: whose, which, and how many of its publications came in.
+    ended: Mutex<BTreeMap<NodeName, (Incarnation, u64, u64)>>,
+    losses: Losses,
     pub(crate) status: Mutex<Status>,
     /// Handlers and listeners that the actor has not taken over yet.
     pub(crate) registrations: Mutex<Registrations>,
@@ -216,6 +220,9 @@ impl Shared {
             me: RwLock::new(me),
             members: RwLock::default(),
             links: Mutex::default(),
+            totals: Mutex::default(),
+            ended: Mutex::default(),
+            losses: Losses::default(),
             status: Mutex::default(),
             registrations: Mutex::default(),
             wake: Arc::default(),
@@ -239,6 +246,81 @@ impl Shared {
     pub(super) fn note_versions(&self, error: &DialError) {
         if matches!(error, DialError::Auth(AuthError::Version { .. })) {
             self.counters.version_mismatches.add(1);
+        }
+    }
+
+    /// What is counted of the links to a sibling.
+    pub(crate) fn totals(&self, sibling: &NodeName) -> Arc<LinkTotals> {
+        let mut totals = self.totals.lock();
+        if totals.len() > 2 * self.config.siblings_max {
+            // Those of siblings without a link.
+            totals.retain(|_, totals| Arc::strong_count(totals) > 1);
+        }
+        totals.entry(sibling.clone()).or_default().clone()
+    }
+
+    /// A link of a sibling has ended, of which so many publications have come in.
+    pub(super) fn note_ended(&self, sibling: &NodeId, link: u64, publications: u64) {
+        let mut ended = self.ended.lock();
+        if ended.len() > 2 * self.config.siblings_max {
+            ended.clear();
+        }
+        let entry = (sibling.incarnation, link, publications);
+        ended.insert(sibling.name.clone(), entry);
+    }
+
+    /// The last link of this life of a sibling that has ended, and how many of its publications have come in.
+    pub(super) fn ended(&self, sibling: &NodeId) -> Option<(u64, u64)> {
+        let (incarnation, link, publications) = *self.ended.lock().get(&sibling.name)?;
+        (incarnation == sibling.incarnation).then_some((link, publications))
+    }
+
+    /// A link of this node has ended: what it held is dropped, counted and logged.
+    pub(super) fn link_ended(
+        &self,
+        sibling: &NodeId,
+        address: SocketAddr,
+        link: u64,
+        end: &LinkEnd,
+        queue: &LinkQueue,
+    ) {
+        let (leaves, resumes) = (queue.is_closing(), queue.version() >= VERSION_RESUME);
+        let mut unsent = queue.close();
+        if leaves || !resumes {
+            // A sibling that this node has left has read everything before it closed. One of version 1 says nothing.
+            unsent.acknowledged = unsent.written;
+        }
+        let (now, name) = (self.clock.elapsed(), &sibling.name);
+        let (lost, open) = (
+            self.losses.ended(sibling, link, unsent, now),
+            unsent.written - unsent.acknowledged,
+        );
+        if let LinkEnd::QueueFull(lane) = end {
+            self.counters.links_reset_queue_full.add(1);
+            tracing::warn!(%name, %address, %lane, lost, open, "the queue of a link was full: the link is reset");
+        } else if open > 0 {
+            tracing::info!(%name, %address, %end, open, "publications were under way when their link ended");
+        }
+        self.lost(name, lost);
+    }
+
+    /// A sibling to which there is a link again says what had come in on the last one.
+    pub(super) fn told(&self, sibling: &NodeId, former: Option<(u64, u64)>) {
+        self.lost(&sibling.name, self.losses.told(sibling, former));
+    }
+
+    /// To be called from time to time.
+    pub(super) fn settle_losses(&self, now: Duration) {
+        for (name, lost) in self.losses.overdue(now) {
+            self.lost(&name, lost);
+        }
+    }
+
+    fn lost(&self, name: &NodeName, lost: u64) {
+        if lost > 0 {
+            self.counters.publications_dropped.add(lost);
+            self.totals(name).lost.add(lost);
+            tracing::warn!(%name, lost, "publications for a sibling are lost with its link");
         }
     }
 

@@ -1,8 +1,7 @@
-//! The tasks that own one socket each.
+//! The tasks that accept siblings and read what they send.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,122 +10,19 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::CancellationToken;
 
+use super::resumable::Resumable;
 use super::shared::{Admission, Bulk, Event, Shared};
 use super::waiting::{Place, Waiting};
+use crate::StateChannel;
 use crate::counters::Problem;
 use crate::forwarding;
-use crate::link::{self, DialError, Inbound, InboundEvent, LinkEnd, LinkQueue, Outbound, Upgraded};
+use crate::link::{self, DialError, Inbound, InboundEvent, LinkEnd, Successor, Upgraded, Verified};
 use crate::membership::LinkId;
-use crate::net::{Listener, Net};
-use crate::{Member, StateChannel};
+use crate::net::Listener;
+use crate::wire::{Reached, Received, Refusal};
 
 /// Pause after the system could not accept (too many open files, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Opens a link and, if that succeeds, writes to it until it ends.
-pub(super) async fn dial<N: Net>(
-    net: N,
-    shared: Arc<Shared>,
-    link: LinkId,
-    address: SocketAddr,
-    uptime_ms: u64,
-    cancel: CancellationToken,
-) {
-    let me = shared.me();
-    let attempt = timeout(
-        shared.config.handshake_timeout,
-        Box::pin(open(&net, &shared, address, me.clone(), uptime_ms)),
-    );
-    let dialled = tokio::select! {
-        biased;
-        () = cancel.cancelled() => {
-            let refusal = None;
-            return shared.event(Event::DialFailed { address, refusal }).await;
-        }
-        result = attempt => result.unwrap_or(Err(DialError::Timeout)),
-    };
-    let dialled = match dialled {
-        Ok(dialled) => dialled,
-        Err(error) => {
-            shared.note_versions(&error);
-            let problem = match error {
-                DialError::Closed => Some(Problem::ClosedByOther),
-                DialError::Auth(_) => Some(Problem::WrongSecret),
-                _ => None,
-            };
-            match problem {
-                Some(problem) => {
-                    shared.counters.dials_closed.add(1);
-                    warn(problem, &shared, address, &format!("no link: {error}"));
-                }
-                None => tracing::debug!(%address, %error, "no link"),
-            }
-            let refusal = match error {
-                DialError::Refused(refusal) => Some(refusal),
-                _ => None,
-            };
-            return shared.event(Event::DialFailed { address, refusal }).await;
-        }
-    };
-    let queue = Arc::new(LinkQueue::new(
-        dialled.version,
-        shared.config.limits.clone(),
-        shared.wake.clone(),
-    ));
-    let rtt_us = Arc::new(AtomicU64::new(0));
-    let up = Event::OutUp {
-        link,
-        address,
-        as_member: me,
-        member: dialled.member,
-        queue: queue.clone(),
-        rtt_us: rtt_us.clone(),
-    };
-    shared.event(up).await;
-    let outbound = Outbound {
-        queue: queue.clone(),
-        heartbeat_interval: shared.config.heartbeat_interval,
-        detection: shared.config.detection,
-        rtt_us,
-    };
-    let end = tokio::select! {
-        biased;
-        () = cancel.cancelled() => LinkEnd::Cancelled,
-        end = outbound.run(dialled.stream) => end,
-    };
-    let dropped = queue.close();
-    shared.counters.publications_dropped.add(dropped as u64);
-    if let LinkEnd::QueueFull(lane) = end {
-        shared.counters.links_reset_queue_full.add(1);
-        tracing::warn!(%address, %lane, dropped, "the queue of a link was full: the link is reset");
-    } else if dropped > 0 {
-        tracing::warn!(%address, %end, dropped, "publications that waited for a sibling are lost with its link");
-    }
-    shared.event(Event::OutDown { link, end }).await;
-}
-
-async fn open<N: Net>(
-    net: &N,
-    shared: &Shared,
-    address: SocketAddr,
-    me: Member,
-    uptime_ms: u64,
-) -> Result<link::Dialled<N::Stream>, DialError> {
-    if !shared.config.allows(address.ip()) {
-        return Err(DialError::NotAllowed);
-    }
-    let stream = net.connect(address).await?;
-    let me = link::Introduction {
-        versions: shared.config.versions,
-        nonce: shared.random.bytes(),
-        identity: me,
-        uptime_ms,
-    };
-    let frame_bytes = shared.config.limits.frame_bytes;
-    link::dial(stream, address, &shared.secrets(), me, frame_bytes)
-        .await
-        .map_err(DialError::in_handshake)
-}
 
 /// Accepts siblings until the listener is dropped.
 pub(crate) async fn accept<L: Listener>(mut listener: L, shared: Arc<Shared>)
@@ -134,6 +30,7 @@ where
     L::Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let waiting = Waiting::new(shared.config.unauthenticated_max);
+    let resumable = Resumable::default();
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -156,7 +53,7 @@ where
             let problem = "too many connections are not authenticated yet: the oldest is closed";
             warn(Problem::OverLimit, &shared, (gone, 0).into(), problem);
         }
-        let task = inbound(stream, from, place, shared.clone());
+        let task = inbound(stream, from, place, shared.clone(), resumable.clone());
         let cancel = shared.cancel.clone();
         shared
             .tasks
@@ -164,7 +61,7 @@ where
     }
 }
 
-fn warn(kind: Problem, shared: &Shared, address: SocketAddr, problem: &str) {
+pub(super) fn warn(kind: Problem, shared: &Shared, address: SocketAddr, problem: &str) {
     if let Some(suppressed) = shared.brakes.pass(kind, address, shared.clock.elapsed()) {
         tracing::warn!(%address, suppressed, "{problem}");
     }
@@ -215,6 +112,7 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     from: SocketAddr,
     place: Place,
     shared: Arc<Shared>,
+    resumable: Resumable<S>,
 ) {
     let limit = shared.config.handshake_timeout;
     let proving = timeout(limit, prove(stream, &shared));
@@ -249,6 +147,9 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     drop(place);
+    if verified.proof.link.resumes {
+        return resume(verified, &shared, &resumable).await;
+    }
     let (link, cancel, done) = (
         shared.new_link(),
         CancellationToken::new(),
@@ -257,7 +158,8 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     let _done = done.clone().drop_guard();
     let (reply, admitted) = oneshot::channel();
     let proof = verified.proof.clone();
-    let name = proof.identity.name.clone();
+    let (dialler, claim) = (proof.identity.id(), proof.link);
+    let name = dialler.name.clone();
     shared
         .event(Event::Admit {
             link,
@@ -280,32 +182,62 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
         Err(_) => return,
     };
     let Admission { me, after } = admission;
+    if let Some(previous) = after {
+        previous.cancelled().await;
+    }
+    let (totals, former) = (shared.totals(&name), shared.ended(&dialler));
+    let reached = Reached {
+        received: Received::default(),
+        former,
+    };
+    let (place, successors) = resumable.enter(&dialler, claim.id);
     let frame_bytes = shared.config.limits.frame_bytes;
-    let end = match timeout(limit, verified.welcome(me, frame_bytes)).await {
+    let end = match timeout(limit, verified.welcome(me, reached, frame_bytes)).await {
         Ok(Ok((ws, version))) => {
             let detection = shared.config.detection;
-            let inbound = Inbound::new(ws, version, detection, frame_bytes);
-            tokio::select! {
+            let mut inbound = Inbound::new(ws, version, detection, frame_bytes, successors, totals);
+            let end = tokio::select! {
                 biased;
                 () = cancel.cancelled() => LinkEnd::Cancelled,
-                end = read(inbound, link, after, &shared) => end,
-            }
+                end = read(&mut inbound, link, &shared) => end,
+            };
+            shared.note_ended(&dialler, claim.id, inbound.received().publications);
+            inbound.close().await;
+            end
         }
         Ok(Err(error)) => LinkEnd::Io(error.to_string()),
         Err(_) => LinkEnd::Silent(limit),
     };
+    drop(place);
     shared.event(Event::InDown { link, end }).await;
 }
 
+/// Hands the connection to the link that goes on over it.
+async fn resume<S: AsyncRead + AsyncWrite + Unpin>(
+    verified: Verified<S>,
+    shared: &Shared,
+    resumable: &Resumable<S>,
+) {
+    let (limit, claim) = (shared.config.handshake_timeout, verified.proof.link);
+    let dialler = verified.proof.identity.id();
+    match resumable.find(&dialler, claim.id) {
+        Some(link) => {
+            let me = shared.me();
+            // When the link ends in this moment the connection is dropped, and the sibling tries again.
+            let _ = timeout(limit, link.send(Successor { verified, me })).await;
+        }
+        None => {
+            tracing::debug!(sibling = %dialler, "a link that has ended here cannot go on");
+            let _ = timeout(limit, verified.refuse(Refusal::LinkEnded)).await;
+        }
+    }
+}
+
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
-    mut inbound: Inbound<S>,
+    inbound: &mut Inbound<S>,
     link: LinkId,
-    after: Option<CancellationToken>,
     shared: &Shared,
 ) -> LinkEnd {
-    if let Some(previous) = after {
-        previous.cancelled().await;
-    }
     loop {
         let item = match inbound.next().await {
             Ok(InboundEvent::Publications(items)) => {

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::directory::Directory;
 use super::{PresenceListener, message};
 use crate::parts::{Outcome, Outgoing, PartLimits, PartTooLarge};
-use crate::{Clock, Member, NodeName, StateChannel, StateHandler, StateSender};
+use crate::{Clock, Member, NodeId, NodeName, StateChannel, StateHandler, StateSender};
 
 /// How long listeners are told in one go. A sibling that joins with a hundred thousand users must not stop the cluster's
 /// task for seconds because a listener takes its time.
@@ -25,8 +25,9 @@ const TELL_AT_LEAST: u32 = 256;
 
 /// The user directory of one node. Cheap to clone.
 ///
-/// It must be registered twice with whatever carries state: itself as the handler of [`StateChannel::SETI`], and
-/// [`message_handler`](Seti::message_handler) as that of [`StateChannel::SETI_MESSAGES`]. It learns of members by *joined*
+/// It must be registered with whatever carries state: itself as the handler of [`StateChannel::SETI`],
+/// [`message_handler`](Seti::message_handler) as that of [`StateChannel::SETI_MESSAGES`] and
+/// [`disconnect_handler`](Seti::disconnect_handler) as that of [`StateChannel::SETI_DISCONNECTS`]. It learns of members by *joined*
 /// only, so that must happen before there are any.
 ///
 /// Frames are queued while the directory's lock is held, so that siblings get them in the order of the changes. The
@@ -187,23 +188,29 @@ impl Seti {
             local: self.inner.deliver(user, publication),
             ..SendOutcome::default()
         };
-        if nodes.is_empty() {
-            return outcome;
-        }
-        let frame = message::encode(user, publication);
-        for node in nodes {
-            match self
-                .inner
-                .sender
-                .send_state(&node, StateChannel::SETI_MESSAGES, frame.clone())
-            {
-                Ok(()) => outcome.nodes.push(node.name),
-                Err(error) => {
-                    debug!(%node, %error, "message to a user not queued");
-                    outcome.refused.push(node.name);
-                }
-            }
-        }
+        self.inner.send_each(
+            nodes,
+            StateChannel::SETI_MESSAGES,
+            || message::encode(user, publication),
+            &mut outcome,
+        );
+        outcome
+    }
+
+    /// Ends every session that stands for a user, on every node, as code of those nodes would
+    /// ([`EndReason::Server`]): its client is told to stay away. An unknown user: nothing happens.
+    pub fn disconnect(&self, user: &UserId) -> SendOutcome {
+        let nodes: Vec<_> = self.inner.directory.read().remote(user).collect();
+        let mut outcome = SendOutcome {
+            local: self.inner.end_sessions(user),
+            ..SendOutcome::default()
+        };
+        self.inner.send_each(
+            nodes,
+            StateChannel::SETI_DISCONNECTS,
+            || Bytes::copy_from_slice(user.as_str().as_bytes()),
+            &mut outcome,
+        );
         outcome
     }
 
@@ -220,6 +227,11 @@ impl Seti {
     /// The handler of [`StateChannel::SETI_MESSAGES`].
     pub fn message_handler(&self) -> Arc<dyn StateHandler> {
         Arc::new(Messages(self.clone()))
+    }
+
+    /// The handler of [`StateChannel::SETI_DISCONNECTS`].
+    pub fn disconnect_handler(&self) -> Arc<dyn StateHandler> {
+        Arc::new(Disconnects(self.clone()))
     }
 }
 
@@ -287,6 +299,39 @@ impl Inner {
         sessions
             .iter()
             .filter(|session| self.engine.deliver(session, publication, now))
+            .count()
+    }
+
+    /// Queues one frame for each of the nodes, made when there is one.
+    fn send_each(
+        &self,
+        nodes: Vec<NodeId>,
+        channel: StateChannel,
+        frame: impl FnOnce() -> Bytes,
+        outcome: &mut SendOutcome,
+    ) {
+        if nodes.is_empty() {
+            return;
+        }
+        let frame = frame();
+        for node in nodes {
+            match self.sender.send_state(&node, channel, frame.clone()) {
+                Ok(()) => outcome.nodes.push(node.name),
+                Err(error) => {
+                    debug!(%node, %error, "frame about a user not queued");
+                    outcome.refused.push(node.name);
+                }
+            }
+        }
+    }
+
+    /// Ends the sessions that a user has here, and returns how many there were.
+    fn end_sessions(&self, user: &UserId) -> usize {
+        let sessions = self.directory.read().local(user).to_vec();
+        let now = self.now();
+        sessions
+            .iter()
+            .filter(|session| self.engine.end_session(session, EndReason::Server, now))
             .count()
     }
 
@@ -393,6 +438,25 @@ impl StateHandler for Messages {
                 self.0.inner.deliver(&user, &publication);
             }
             Err(error) => warn!(from = %from.name, %error, "message dropped"),
+        }
+    }
+}
+
+/// Ends the sessions of the users that siblings name.
+struct Disconnects(Seti);
+
+impl StateHandler for Disconnects {
+    fn joined(&self, _member: &Member) {}
+
+    fn left(&self, _member: &Member) {}
+
+    fn received(&self, from: &Member, body: Bytes) {
+        let user = std::str::from_utf8(&body).map(UserId::new);
+        match user {
+            Ok(Ok(user)) => {
+                self.0.inner.end_sessions(&user);
+            }
+            _ => warn!(from = %from.name, "not the name of a user whose sessions are to end"),
         }
     }
 }

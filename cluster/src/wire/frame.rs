@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{VERSION_MAX, VERSION_MIN, VERSION_UNDECIDED, codec, publications::Publications};
+use super::{
+    VERSION_MAX, VERSION_MIN, VERSION_RESUME, VERSION_UNDECIDED, codec, publications::Publications,
+};
 use crate::Member;
 
 pub(crate) const NONCE_BYTES: usize = 32;
@@ -39,18 +41,48 @@ pub(crate) struct Challenge {
     pub(crate) nonce: [u8; NONCE_BYTES],
 }
 
+/// Which link a dialler wants to open, or to go on with. From version 2 on; in version 1 every connection is a new link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LinkClaim {
+    /// Drawn by the dialler when the link is new.
+    pub(crate) id: u64,
+    /// The link has lost its connection and shall go on over this one.
+    pub(crate) resumes: bool,
+}
+
+/// How far the acceptor of a link has come with what the dialler has sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Received {
+    /// Frames, but for pings.
+    pub(crate) frames: u64,
+    /// The publications in them.
+    pub(crate) publications: u64,
+}
+
+/// What the acceptor knows of the links of a dialler. From version 2 on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reached {
+    /// On the link that goes on; nothing on a new one.
+    pub(crate) received: Received,
+    /// The last link of the same life of the dialler that has ended, and how many of its publications came in: so that
+    /// the dialler can tell how many were lost.
+    pub(crate) former: Option<(u64, u64)>,
+}
+
 /// The dialler proves that it knows the secret and says who it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Proof {
     pub(crate) identity: Member,
     pub(crate) uptime_ms: u64,
+    pub(crate) link: LinkClaim,
     pub(crate) mac: [u8; MAC_BYTES],
 }
 
 /// The acceptor proves the same and says who it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Welcome {
     pub(crate) identity: Member,
+    pub(crate) reached: Reached,
     pub(crate) mac: [u8; MAC_BYTES],
 }
 
@@ -78,6 +110,9 @@ pub enum Refusal {
     /// The acceptor is leaving.
     #[error("the other node is leaving")]
     Leaving,
+    /// The link that shall go on has ended there. From version 2 on.
+    #[error("the link has ended there")]
+    LinkEnded,
 }
 
 /// The acceptor does not take the dialler, although it knows the secret.
@@ -105,6 +140,24 @@ pub(crate) struct State {
     pub(crate) body: Bytes,
 }
 
+/// Asks whether the acceptor lives, and how far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ping {
+    /// The dialler's clock, which comes back in the pong.
+    pub(crate) clock: u64,
+    /// The round trip that the dialler has measured last, in microseconds; 0 before the first, and in version 1.
+    pub(crate) rtt_us: u64,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pong {
+    /// The clock of the ping, or [`super::PONG_BUSY`].
+    pub(crate) clock: u64,
+    /// The acknowledgement of everything before; nothing in version 1.
+    pub(crate) received: Received,
+}
+
 /// What travels on a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
@@ -113,9 +166,8 @@ pub(crate) enum Frame {
     Proof(Proof),
     Welcome(Welcome),
     Refused(Refused),
-    /// Carries the dialler's clock, which comes back in the pong.
-    Ping(u64),
-    Pong(u64),
+    Ping(Ping),
+    Pong(Pong),
     Interest(Interest),
     Known(Vec<SocketAddr>),
     Leaving,
@@ -151,11 +203,27 @@ impl Frame {
                 with_body(bytes, KIND_HELLO, body)
             }
             Frame::Challenge(body) => with_body(bytes, KIND_CHALLENGE, body),
-            Frame::Proof(body) => with_body(bytes, KIND_PROOF, body),
-            Frame::Welcome(body) => with_body(bytes, KIND_WELCOME, body),
+            Frame::Proof(p) if version < VERSION_RESUME => {
+                with_body(bytes, KIND_PROOF, &(&p.identity, p.uptime_ms, p.mac))
+            }
+            Frame::Proof(p) => with_body(
+                bytes,
+                KIND_PROOF,
+                &(&p.identity, p.uptime_ms, p.link, p.mac),
+            ),
+            Frame::Welcome(w) if version < VERSION_RESUME => {
+                with_body(bytes, KIND_WELCOME, &(&w.identity, w.mac))
+            }
+            Frame::Welcome(w) => with_body(bytes, KIND_WELCOME, &(&w.identity, w.reached, w.mac)),
             Frame::Refused(body) => with_body(bytes, KIND_REFUSED, body),
-            Frame::Ping(clock) => with_body(bytes, KIND_PING, clock),
-            Frame::Pong(clock) => with_body(bytes, KIND_PONG, clock),
+            Frame::Ping(ping) if version < VERSION_RESUME => {
+                with_body(bytes, KIND_PING, &ping.clock)
+            }
+            Frame::Ping(ping) => with_body(bytes, KIND_PING, ping),
+            Frame::Pong(pong) if version < VERSION_RESUME => {
+                with_body(bytes, KIND_PONG, &pong.clock)
+            }
+            Frame::Pong(pong) => with_body(bytes, KIND_PONG, pong),
             Frame::Interest(body) => with_body(bytes, KIND_INTEREST, body),
             Frame::Known(addresses) => with_body(bytes, KIND_KNOWN, addresses),
             Frame::Leaving => with_body(bytes, KIND_LEAVING, &()),
@@ -184,15 +252,48 @@ impl Frame {
         if !undecided && !(VERSION_MIN..=VERSION_MAX).contains(&version) {
             return Err(FrameError::Version(version));
         }
-        let body = &bytes[2..];
+        let (body, resumes) = (&bytes[2..], version >= VERSION_RESUME);
         Ok(match kind {
             KIND_HELLO if undecided => Frame::Hello(codec::decode(body)?),
             KIND_CHALLENGE => Frame::Challenge(codec::decode(body)?),
-            KIND_PROOF => Frame::Proof(codec::decode(body)?),
-            KIND_WELCOME => Frame::Welcome(codec::decode(body)?),
+            KIND_PROOF => {
+                let (identity, uptime_ms, link, mac) = if resumes {
+                    codec::decode(body)?
+                } else {
+                    let (identity, uptime_ms, mac) = codec::decode(body)?;
+                    (identity, uptime_ms, LinkClaim::default(), mac)
+                };
+                Frame::Proof(Proof {
+                    identity,
+                    uptime_ms,
+                    link,
+                    mac,
+                })
+            }
+            KIND_WELCOME => {
+                let (identity, reached, mac) = if resumes {
+                    codec::decode(body)?
+                } else {
+                    let (identity, mac) = codec::decode(body)?;
+                    (identity, Reached::default(), mac)
+                };
+                Frame::Welcome(Welcome {
+                    identity,
+                    reached,
+                    mac,
+                })
+            }
             KIND_REFUSED => Frame::Refused(codec::decode(body)?),
-            KIND_PING => Frame::Ping(codec::decode(body)?),
-            KIND_PONG => Frame::Pong(codec::decode(body)?),
+            KIND_PING if resumes => Frame::Ping(codec::decode(body)?),
+            KIND_PING => Frame::Ping(Ping {
+                clock: codec::decode(body)?,
+                rtt_us: 0,
+            }),
+            KIND_PONG if resumes => Frame::Pong(codec::decode(body)?),
+            KIND_PONG => Frame::Pong(Pong {
+                clock: codec::decode(body)?,
+                received: Received::default(),
+            }),
             KIND_INTEREST => Frame::Interest(codec::decode(body)?),
             KIND_KNOWN => {
                 let addresses: Vec<SocketAddr> = codec::decode(body)?;

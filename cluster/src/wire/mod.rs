@@ -12,11 +12,13 @@
 //! | `Welcome`, `Refused` | acceptor | – | the handshake times out |
 //! | `Ping` | dialler | `Pong` | the link ends after the detection time |
 //! | `Pong` | acceptor, also unasked while it is busy | – | the link ends after the detection time |
-//! | `Interest` | dialler | – | cannot be: the link is ordered; a lost link starts with a snapshot |
-//! | `Known` | dialler | – | repeated |
-//! | `State` | dialler | – | the link ends, and both sides start over |
-//! | `Publications` | dialler | – | a gap in the sequence ends the link |
-//! | `Leaving` | dialler | – | the silence is noticed |
+//! | `Interest`, `State`, `Publications`, `Leaving` | dialler | the next `Pong` | sent again on the next connection of the link; in version 1 the link ends, and both sides start over |
+//! | `Known` | dialler | the next `Pong` | likewise, and repeated |
+//!
+//! From version 2 on all frames after the handshake but `Ping` are counted on both sides. `Proof` names the link and says
+//! whether it is to go on, `Welcome` how many of its frames have come in, and every `Pong` acknowledges. What is not
+//! acknowledged is kept, so that a link whose connection breaks goes on over the next one: nothing is lost, doubled or
+//! out of order. Publications carry a number besides, and a gap ends the link.
 //!
 //! No checksum: TCP carries the frames, and a frame that was damaged in spite of it does not decode or breaks the
 //! sequence. `Hello` has version byte 0 and a frozen layout, so that every release can read every other's; all later
@@ -31,8 +33,8 @@ mod versions;
 pub(crate) use codec::{decode as decode_body, encode as encode_body};
 pub use frame::Refusal;
 pub(crate) use frame::{
-    Challenge, Frame, FrameError, Hello, Interest, MAC_BYTES, NONCE_BYTES, Proof, Refused, State,
-    Welcome,
+    Challenge, Frame, FrameError, Hello, Interest, LinkClaim, MAC_BYTES, NONCE_BYTES, Ping, Pong,
+    Proof, Reached, Received, Refused, State, Welcome,
 };
 pub(crate) use publications::Batch;
 pub use versions::Versions;
@@ -40,9 +42,13 @@ pub use versions::Versions;
 /// Oldest and newest version of the dialect that this release speaks.
 pub(crate) const VERSION_MIN: u8 = 1;
 /// See [`VERSION_MIN`].
-pub(crate) const VERSION_MAX: u8 = 1;
+pub(crate) const VERSION_MAX: u8 = 2;
+/// From this version on a link that has lost its connection goes on over another one.
+pub(crate) const VERSION_RESUME: u8 = 2;
 /// The close code of an acceptor that speaks no version of the dialler's; the reason names its own. Frozen, as `Hello` is.
 pub(crate) const CLOSE_VERSION: u16 = 4001;
+/// The close code of either side when the link shall not go on over another connection.
+pub(crate) const CLOSE_OVER: u16 = 4002;
 /// The version byte of frames that precede the choice of a version.
 const VERSION_UNDECIDED: u8 = 0;
 /// The pong of an acceptor that was not asked: it is too busy to read, but it lives.

@@ -54,7 +54,10 @@ pub use engine::{
 pub use extension::{Delivery, Extension, Flow};
 pub use ids::{InvalidUserId, SESSION_ID_CHARACTERS, SessionId, USER_ID_BYTES_MAX, UserId};
 pub use json::{Json, ScanError};
-pub use listener::{Service, ServiceReply, SessionListener, SubscriptionListener, Tap, TapId};
+pub use listener::{
+    MessageListener, MessageListenerId, Service, ServiceReply, SessionListener,
+    SubscriptionListener, Tap, TapId,
+};
 pub use message::Message;
 pub use policy::{
     Attachment, BoxFuture, Decision, DefaultPolicy, HandshakeVerdict, SecurityPolicy, Verdict,
@@ -69,3 +72,4 @@ pub use request::{Request, RequestHead, UpgradeHead};
 pub use session::{EndReason, LocalReceiver, Session, Transport};
 pub use stats::EngineStats;
 pub use time::Millis;
+pub use tree::ChannelUse;

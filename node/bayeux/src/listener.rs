@@ -1,4 +1,4 @@
-use crate::{ChannelName, EndReason, Message, Millis, Publication, Session};
+use crate::{ChannelName, EndReason, Flow, Message, Millis, Publication, Session};
 use std::sync::Arc;
 
 /// Learns of sessions. Called outside of locks, on the thread that caused it; must not block.
@@ -37,6 +37,29 @@ pub trait SubscriptionListener: Send + Sync {
         let _ = (session, channel);
     }
 }
+
+/// Sees the messages on a channel, after the policy has granted them and before anything comes of them (reference 5.1); may stop them.
+///
+/// Listeners of all patterns that match are asked, from `/**` to the channel itself. What siblings send is not asked about: their own
+/// listeners were. Called on the message path: must not block, and must not call back into the engine for the same session.
+pub trait MessageListener: Send + Sync {
+    /// A client or a local session sent a message, on any channel. `session` is absent for a handshake. A stopped message is answered with
+    /// `404::message_deleted`.
+    fn message(&self, session: Option<&Arc<Session>>, message: &Message<'_>, now: Millis) -> Flow {
+        let _ = (session, message, now);
+        Flow::Continue
+    }
+
+    /// Code of the node publishes without a session ([`crate::Engine::publish`]). What is stopped reaches nobody.
+    fn publication(&self, publication: &Arc<Publication>, now: Millis) -> Flow {
+        let _ = (publication, now);
+        Flow::Continue
+    }
+}
+
+/// Identifies a message listener of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageListenerId(pub(crate) u64);
 
 /// A subscriber that is not a session: a link to a sibling.
 pub trait Tap: Send + Sync {

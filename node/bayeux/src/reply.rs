@@ -56,6 +56,13 @@ impl Reply<'_> {
         self.advice = Some(advice);
     }
 
+    /// The raw JSON of member `name` of the reply's `ext`.
+    #[must_use]
+    pub fn ext(&self, name: &str) -> Option<&str> {
+        let mut fields = self.ext.iter();
+        fields.find_map(|(known, value)| (&**known == name).then_some(&**value))
+    }
+
     /// Sets member `name` of the reply's `ext`.
     pub fn set_ext(&mut self, name: &str, value: json::Json<'_>) {
         self.set_ext_raw(name, value.as_str());

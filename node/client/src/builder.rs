@@ -5,15 +5,18 @@ use std::{collections::BTreeMap, time::Duration};
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::Client,
-    driver::Driver,
+    driver::{Driver, Parts},
     endpoint::{Endpoint, InvalidUrl},
     error::ConnectError,
     event::Events,
+    session::Session,
+    tls,
+    transport::Transport,
 };
 
 /// Commands that may wait for the driver; a handle that finds the queue full waits.
@@ -32,7 +35,6 @@ pub(crate) struct Settings {
     pub(crate) max_message_bytes: usize,
     pub(crate) max_frame_bytes: usize,
     pub(crate) acknowledge: bool,
-    pub(crate) report_handshakes: bool,
     /// The `ext` of handshakes as JSON text.
     pub(crate) handshake_ext: Option<String>,
 }
@@ -50,7 +52,6 @@ impl Default for Settings {
             max_message_bytes: 65_536,
             max_frame_bytes: 8 << 20,
             acknowledge: false,
-            report_handshakes: false,
             handshake_ext: None,
         }
     }
@@ -60,6 +61,8 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct ClientBuilder {
     urls: Vec<String>,
+    transports: Vec<Transport>,
+    roots: Option<Vec<u8>>,
     headers: Vec<(String, String)>,
     ext: BTreeMap<String, Result<Box<RawValue>, serde_json::Error>>,
     settings: Settings,
@@ -69,6 +72,8 @@ impl ClientBuilder {
     pub(crate) fn new(url: String) -> Self {
         Self {
             urls: vec![url],
+            transports: vec![Transport::WebSocket, Transport::LongPolling],
+            roots: None,
             headers: Vec::new(),
             ext: BTreeMap::new(),
             settings: Settings::default(),
@@ -82,7 +87,30 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a header to the upgrade request, such as `Origin`, `Authorization` or `Cookie`.
+    /// The transports that may be used, best first. Default: WebSocket, then long-polling.
+    ///
+    /// The first is opened; the server's handshake reply has the last word. Where a host answers but gives no WebSocket,
+    /// long-polling is taken at once and kept until a new session is due.
+    #[must_use]
+    pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {
+        self.transports.clear();
+        for transport in transports {
+            if !self.transports.contains(&transport) {
+                self.transports.push(transport);
+            }
+        }
+        self
+    }
+
+    /// Trusts these certificate authorities (PEM, one or several) for `wss` and `https`, instead of the system's.
+    #[must_use]
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.roots = Some(pem.into());
+        self
+    }
+
+    /// Adds a header to the WebSocket upgrade and to every request of long-polling, such as `Origin`, `Authorization` or
+    /// `Cookie`. Cookies that the server sets are kept and sent besides.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -108,14 +136,6 @@ impl ClientBuilder {
     #[must_use]
     pub fn acknowledge(mut self, yes: bool) -> Self {
         self.settings.acknowledge = yes;
-        self
-    }
-
-    /// Reports every session that is given as an [`Event::Handshaken`](crate::Event::Handshaken), for a client whose
-    /// server says something in the handshake's `ext`. Default: no.
-    #[must_use]
-    pub fn report_handshakes(mut self, yes: bool) -> Self {
-        self.settings.report_handshakes = yes;
         self
     }
 
@@ -157,7 +177,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How many events may wait to be read before the client stops reading its socket. Default: 1024.
+    /// How many events may wait to be read before the client stops reading from the server. Default: 1024.
     #[must_use]
     pub fn events_max(mut self, events: usize) -> Self {
         self.settings.events_max = events.max(1);
@@ -172,7 +192,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The largest frame that is accepted. Default: 8 MiB.
+    /// The largest frame, or reply of long-polling, that is accepted. Default: 8 MiB.
     #[must_use]
     pub fn max_frame_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_frame_bytes = bytes;
@@ -188,6 +208,8 @@ impl ClientBuilder {
     pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
         let Self {
             urls,
+            transports,
+            roots,
             headers,
             ext,
             mut settings,
@@ -199,7 +221,15 @@ impl ClientBuilder {
         if endpoints.is_empty() {
             return Err(InvalidUrl::Missing.into());
         }
+        if transports.is_empty() {
+            return Err(ConnectError::NoTransport);
+        }
         let headers = read_headers(headers)?;
+        let tls = if endpoints.iter().any(|endpoint| endpoint.tls) {
+            Some(tls::config(roots.as_deref()).await?)
+        } else {
+            None
+        };
         settings.handshake_ext = write_ext(ext, settings.acknowledge)?;
 
         let request_timeout = settings.request_timeout;
@@ -208,18 +238,22 @@ impl ClientBuilder {
         let stop = CancellationToken::new();
         // Dropping this future before the end must end what it has begun.
         let guard = stop.clone().drop_guard();
-        let mut driver = Driver::new(
+        let (session, shown) = watch::channel(Session::none());
+        let mut driver = Driver::new(Parts {
             endpoints,
+            transports,
             headers,
+            tls,
             settings,
-            commands_receiver,
+            commands: commands_receiver,
             events,
+            session,
             stop,
-        );
+        });
         Box::pin(driver.start()).await?;
         let task = tokio::spawn(driver.run());
         Ok((
-            Client::new(commands, guard, task, request_timeout),
+            Client::new(commands, guard, task, request_timeout, shown),
             Events { receiver },
         ))
     }

@@ -5,15 +5,17 @@ use std::{sync::Arc, time::Duration};
 use halley_bayeux::ChannelName;
 use serde::Serialize;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     builder::ClientBuilder,
-    error::RequestError,
-    request::{Ask, Command, Request},
+    error::{CallError, RequestError},
+    json::Json,
+    request::{Answer, Ask, Command, Request},
+    session::Session,
 };
 
 /// A Bayeux client: a cheap handle, to be cloned at will.
@@ -34,6 +36,7 @@ struct Shared {
     /// Closed when the driver has ended.
     task: parking::Task,
     request_timeout: Duration,
+    session: watch::Receiver<Session>,
 }
 
 /// The driver's task, which several handles may wait for.
@@ -61,7 +64,8 @@ mod parking {
 }
 
 impl Client {
-    /// Begins to set up a client of the server at `url` (`ws://host:port/path` or `http://host:port/path`).
+    /// Begins to set up a client of the server at `url` (`ws://host:port/path` or `http://host:port/path`,
+    /// `wss://` or `https://` for TLS; the transport does not depend on which of the two is written).
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
         ClientBuilder::new(url.into())
     }
@@ -71,6 +75,7 @@ impl Client {
         guard: DropGuard,
         task: JoinHandle<()>,
         request_timeout: Duration,
+        session: watch::Receiver<Session>,
     ) -> Self {
         let stop = guard.token().clone();
         let task = parking::Task::new(task);
@@ -81,11 +86,18 @@ impl Client {
                 _guard: guard,
                 task,
                 request_timeout,
+                session,
             }),
         }
     }
 
-    /// Publishes on a channel and waits for the server's word.
+    /// The session as its last handshake left it: its id, the transport, the `ext` of the server's reply.
+    pub fn session(&self) -> Session {
+        self.shared.session.borrow().clone()
+    }
+
+    /// Publishes on a channel and waits for the server's word. Data that is JSON text already is given as a
+    /// `serde_json::value::RawValue` or as [`Json`], and travels as it is.
     ///
     /// # Errors
     /// [`RequestError::Refused`] when the server says no; see there for the cases in which the outcome is not known.
@@ -116,7 +128,43 @@ impl Client {
         .await
     }
 
-    /// Begins a batch: requests that travel in one frame, or in as few as their size allows.
+    /// Calls a service of the server (CometD's `@RemoteCall`, JavaScript's `remoteCall`) and waits for its result, at
+    /// most for `timeout`. `/service/x` is called `x` for short.
+    ///
+    /// # Errors
+    /// [`CallError::Failed`] with the data of the failure when the service fails, or
+    /// [`CallError::Request`] when no result came: in time ([`RequestError::TimedOut`]), because the session or the
+    /// client has ended, or because the server refused the call. A call that the server had accepted survives a lost
+    /// connection, as far as its session does.
+    pub async fn call(
+        &self,
+        service: &str,
+        data: impl Serialize,
+        timeout: Duration,
+    ) -> Result<Json, CallError> {
+        let channel = if service.starts_with('/') {
+            check(service)?
+        } else {
+            check(&format!("/service/{service}"))?
+        };
+        let data = serde_json::value::to_raw_value(&data).map_err(RequestError::Data)?;
+        let (answer, receiver) = oneshot::channel();
+        let request = Request {
+            ask: Ask::Call { channel, data },
+            answer: Answer::Call(answer),
+        };
+        let calling = async {
+            self.send(vec![request]).await?;
+            receiver
+                .await
+                .unwrap_or(Err(CallError::Request(RequestError::Ended)))
+        };
+        tokio::time::timeout(timeout, calling)
+            .await
+            .map_err(|_elapsed| RequestError::TimedOut)?
+    }
+
+    /// Begins a batch: requests that travel in one frame or POST, or in as few as their size allows.
     pub fn batch(&self) -> Batch<'_> {
         Batch {
             client: self,
@@ -134,7 +182,11 @@ impl Client {
     async fn one(&self, ask: Ask) -> Result<(), RequestError> {
         let (answer, receiver) = oneshot::channel();
         self.bounded(async {
-            self.send(vec![Request { ask, answer }]).await?;
+            self.send(vec![Request {
+                ask,
+                answer: Answer::Outcome(answer),
+            }])
+            .await?;
             receiver.await.unwrap_or(Err(RequestError::Ended))
         })
         .await?
@@ -207,7 +259,10 @@ impl Batch<'_> {
         let mut command = Command::with_capacity(self.asks.len());
         for ask in self.asks {
             let (answer, receiver) = oneshot::channel();
-            command.push(Request { ask, answer });
+            command.push(Request {
+                ask,
+                answer: Answer::Outcome(answer),
+            });
             receivers.push(receiver);
         }
         self.client

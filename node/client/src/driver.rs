@@ -1,23 +1,31 @@
 //! The task of a client: owns the connection and the session, and carries out what the machine says.
 
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
+use rustls::ClientConfig;
 use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep, sleep_until, timeout},
+    sync::{mpsc, watch},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Backoff,
     builder::Settings,
+    cookies::Jar,
     endpoint::Endpoint,
     error::{ConnectError, LinkError},
     event::{EndReason, Event},
-    machine::Machine,
+    link::{Link, Received},
+    machine::{Machine, Switch},
+    poll::Poll,
     request::Command,
+    routes::Routes,
+    session::Session,
     socket::Socket,
+    stream,
+    transport::Transport,
 };
 
 /// How many waiting commands are taken at once, to leave in one frame.
@@ -30,6 +38,10 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 enum Stop {
     /// The connection is of no more use.
     Lost(LinkError),
+    /// Another transport is to be taken, as the handshake reply says.
+    Switch(Switch),
+    /// A handshake is due, and WebSocket, which has failed before, may be tried again for it.
+    Upgrade,
     /// The session is over for good.
     Ended(EndReason),
 }
@@ -40,45 +52,61 @@ impl From<LinkError> for Stop {
     }
 }
 
+/// What a driver is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) transports: Vec<Transport>,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Present when an endpoint wants it.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) settings: Settings,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) session: watch::Sender<Session>,
+    pub(crate) stop: CancellationToken,
+}
+
 /// Owns the connection and the session of one client.
 #[derive(Debug)]
 pub(crate) struct Driver {
     endpoints: Vec<Endpoint>,
     /// The endpoint in use, or the next one to try.
     endpoint: usize,
+    /// The cookies of each endpoint.
+    cookies: Vec<Jar>,
+    routes: Routes,
     headers: Vec<(HeaderName, HeaderValue)>,
+    tls: Option<Arc<ClientConfig>>,
     settings: Settings,
     machine: Machine,
     /// Paces the attempts to reconnect; starts over when a connection has carried a successful connect.
     backoff: Backoff,
-    socket: Option<Socket>,
+    link: Option<Link>,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
+    session: watch::Sender<Session>,
     stop: CancellationToken,
 }
 
 impl Driver {
-    pub(crate) fn new(
-        endpoints: Vec<Endpoint>,
-        headers: Vec<(HeaderName, HeaderValue)>,
-        settings: Settings,
-        commands: mpsc::Receiver<Command>,
-        events: mpsc::Sender<Event>,
-        stop: CancellationToken,
-    ) -> Self {
-        let machine = Machine::new(settings.clone());
-        let backoff = Backoff::new(settings.backoff_first, settings.backoff_max);
+    pub(crate) fn new(parts: Parts) -> Self {
+        let settings = parts.settings;
         Self {
-            endpoints,
+            cookies: parts.endpoints.iter().map(|_| Jar::default()).collect(),
+            routes: Routes::new(parts.transports, parts.endpoints.len()),
+            endpoints: parts.endpoints,
             endpoint: 0,
-            headers,
+            headers: parts.headers,
+            tls: parts.tls,
+            machine: Machine::new(settings.clone()),
+            backoff: Backoff::new(settings.backoff_first, settings.backoff_max),
             settings,
-            machine,
-            backoff,
-            socket: None,
-            commands,
-            events,
-            stop,
+            link: None,
+            commands: parts.commands,
+            events: parts.events,
+            session: parts.session,
+            stop: parts.stop,
         }
     }
 
@@ -100,18 +128,16 @@ impl Driver {
     }
 
     async fn first_session(&mut self) -> Result<(), ConnectError> {
-        let mut socket = self.open().await?;
-        self.machine.opened(Instant::now());
+        let mut link = self.open_next().await?;
         while !self.machine.is_ready() {
-            socket.send(self.machine.take_frames()).await?;
-            let text = match self.machine.deadline() {
-                Some(deadline) => match tokio::time::timeout_at(deadline, socket.receive()).await {
-                    Ok(received) => received?,
-                    Err(_elapsed) => return Err(LinkError::Silent.into()),
-                },
-                None => socket.receive().await?,
+            link.send(self.machine.take_frames()).await?;
+            let received = match self.machine.deadline() {
+                Some(deadline) => timeout_at(deadline, link.receive())
+                    .await
+                    .map_err(|_elapsed| LinkError::Silent)??,
+                None => link.receive().await?,
             };
-            self.machine.frame(text.as_str(), Instant::now())?;
+            self.received(received)?;
             if let Some(end) = self.machine.take_end() {
                 return Err(match end {
                     EndReason::Refused(refusal) => ConnectError::Refused(refusal),
@@ -121,19 +147,23 @@ impl Driver {
                     }
                 });
             }
+            if let Some(switch) = self.machine.take_switch() {
+                link.close().await;
+                link = self.open_after(switch).await?;
+            }
         }
-        self.socket = Some(socket);
+        self.link = Some(link);
         Ok(())
     }
 
     /// Works until the client ends.
     pub(crate) async fn run(mut self) {
         let reason = loop {
-            let stop = match self.socket.take() {
-                Some(mut socket) => {
-                    let stop = self.converse(&mut socket).await;
-                    if matches!(stop, Stop::Ended(_)) {
-                        socket.close().await;
+            let stop = match self.link.take() {
+                Some(mut link) => {
+                    let stop = self.converse(&mut link).await;
+                    if !matches!(stop, Stop::Lost(_)) {
+                        link.close().await;
                     }
                     stop
                 }
@@ -142,63 +172,117 @@ impl Driver {
                     Err(reason) => break reason,
                 },
             };
-            match stop {
+            let opened = match stop {
                 Stop::Ended(reason) => break reason,
-                Stop::Lost(error) => {
-                    tracing::debug!(endpoint = %self.endpoints[self.endpoint], %error, "connection lost");
-                    if self.machine.is_connected() {
-                        self.backoff.reset();
-                    } else {
-                        // It takes connections but no sessions.
-                        self.next_endpoint();
+                Stop::Lost(error) => Err(error),
+                Stop::Switch(switch) => self.open_after(switch).await,
+                Stop::Upgrade => {
+                    self.routes.try_upgrade_again(self.endpoint);
+                    self.machine.leave();
+                    self.open_next().await
+                }
+            };
+            match opened {
+                Ok(link) => self.link = Some(link),
+                Err(error) => {
+                    if let Err(reason) = self.lost(error) {
+                        break reason;
                     }
-                    self.machine.lost(error);
                 }
             }
         };
         self.finish(reason).await;
     }
 
+    /// The connection is lost, or could not be replaced.
+    fn lost(&mut self, error: LinkError) -> Result<(), EndReason> {
+        tracing::debug!(endpoint = %self.endpoints[self.endpoint], %error, "connection lost");
+        if self.machine.is_connected() {
+            self.backoff.reset();
+        } else if self.has_tried_enough() {
+            return Err(EndReason::GaveUp(error));
+        } else {
+            // It takes connections but no sessions.
+            self.next_endpoint();
+        }
+        self.machine.lost(error);
+        Ok(())
+    }
+
     /// Carries one connection until it is lost or the session ends.
-    async fn converse(&mut self, socket: &mut Socket) -> Stop {
+    async fn converse(&mut self, link: &mut Link) -> Stop {
         loop {
-            match self.step(socket).await {
+            match self.step(link).await {
                 Ok(()) => {}
                 Err(stop) => return stop,
             }
         }
     }
 
-    async fn step(&mut self, socket: &mut Socket) -> Result<(), Stop> {
+    async fn step(&mut self, link: &mut Link) -> Result<(), Stop> {
         let frames = self.machine.take_frames();
         if !frames.is_empty() {
-            socket.send(frames).await?;
+            link.send(frames).await?;
         }
         if let Some(end) = self.machine.take_end() {
             return Err(Stop::Ended(end));
         }
+        if let Some(switch) = self.machine.take_switch() {
+            return Err(Stop::Switch(switch));
+        }
         let full = self.report();
+        let takes = self.machine.is_ready() && link.has_room();
         let mut commands = Vec::new();
         tokio::select! {
             () = self.stop.cancelled() => {
-                self.say_goodbye(socket).await;
+                self.say_goodbye(link).await;
                 return Err(Stop::Ended(EndReason::Disconnected));
             }
             // Nothing is read while events wait: that is how the pressure goes back to the server.
             () = room(&self.events), if full => {}
-            text = socket.receive(), if !full => self.machine.frame(text?.as_str(), Instant::now())?,
-            _ = self.commands.recv_many(&mut commands, COMMANDS_TAKEN), if self.machine.is_ready() => {
+            received = link.receive(), if !full => self.received(received?)?,
+            _ = self.commands.recv_many(&mut commands, COMMANDS_TAKEN), if takes => {
                 self.machine.requests(commands.into_iter().flatten());
             }
             () = at(self.machine.deadline()), if !full => {
                 // After a pause of reading, the reply that seems late may be here.
-                match socket.try_receive() {
-                    Some(text) => self.machine.frame(text?.as_str(), Instant::now())?,
-                    None => self.machine.timer(Instant::now())?,
+                match link.try_receive() {
+                    Some(received) => self.received(received?)?,
+                    None => self.timer()?,
                 }
             }
         }
         Ok(())
+    }
+
+    fn received(&mut self, received: Received) -> Result<(), LinkError> {
+        match received {
+            Received::Text(text) => self.machine.frame(text.as_str(), Instant::now())?,
+            Received::Failed(ids, status) => self.machine.failed(&ids, status)?,
+        }
+        self.show_session();
+        Ok(())
+    }
+
+    fn timer(&mut self) -> Result<(), Stop> {
+        let now = Instant::now();
+        if self.machine.is_handshake_due(now) && self.routes.would_upgrade(self.endpoint) {
+            return Err(Stop::Upgrade);
+        }
+        Ok(self.machine.timer(now)?)
+    }
+
+    /// Lets handles see what became of the session.
+    fn show_session(&self) {
+        if let Some(session) = self.machine.session() {
+            self.session.send_if_modified(|shown| {
+                let news = !session.is_as(shown);
+                if news {
+                    shown.clone_from(session);
+                }
+                news
+            });
+        }
     }
 
     /// Hands events on; true when some must wait because the stream is full.
@@ -222,26 +306,22 @@ impl Driver {
         loop {
             self.report();
             let delay = self.backoff.next();
+            let stop = self.stop.clone();
             let opened = tokio::select! {
-                () = self.stop.cancelled() => return Err(EndReason::Disconnected),
+                () = stop.cancelled() => return Err(EndReason::Disconnected),
                 opened = async {
                     sleep(delay).await;
-                    self.open().await
+                    self.open_next().await
                 } => opened,
             };
             match opened {
-                Ok(socket) => {
-                    self.machine.opened(Instant::now());
-                    self.socket = Some(socket);
+                Ok(link) => {
+                    self.link = Some(link);
                     return Ok(());
                 }
                 Err(error) => {
                     tracing::debug!(endpoint = %self.endpoints[self.endpoint], %error, "cannot reconnect");
-                    if self
-                        .settings
-                        .attempts_max
-                        .is_some_and(|max| self.backoff.attempts() >= max)
-                    {
+                    if self.has_tried_enough() {
                         return Err(EndReason::GaveUp(error));
                     }
                     self.next_endpoint();
@@ -250,13 +330,69 @@ impl Driver {
         }
     }
 
-    async fn open(&self) -> Result<Socket, LinkError> {
-        Socket::open(
+    fn has_tried_enough(&self) -> bool {
+        let attempts = self.backoff.attempts();
+        self.settings
+            .attempts_max
+            .is_some_and(|max| attempts >= max)
+    }
+
+    /// Opens a connection over the transport that is best as far as known, and tells the machine.
+    async fn open_next(&mut self) -> Result<Link, LinkError> {
+        self.open(self.routes.choose(self.endpoint)).await
+    }
+
+    /// Opens a connection as the server's handshake reply wants it.
+    async fn open_after(&mut self, switch: Switch) -> Result<Link, LinkError> {
+        let from = match switch.to {
+            Transport::WebSocket => Transport::LongPolling,
+            Transport::LongPolling => Transport::WebSocket,
+        };
+        self.routes.switched(self.endpoint, from, switch.denied);
+        self.machine.leave();
+        self.open(switch.to).await
+    }
+
+    async fn open(&mut self, transport: Transport) -> Result<Link, LinkError> {
+        let link = match transport {
+            Transport::WebSocket => self.open_socket().await?,
+            Transport::LongPolling => self.open_poll().await?,
+        };
+        let offers = self.routes.offers(self.endpoint);
+        self.machine
+            .opened(link.transport(), offers, Instant::now());
+        self.show_session();
+        Ok(link)
+    }
+
+    /// A WebSocket, or long-polling where the host is there but gives none.
+    async fn open_socket(&mut self) -> Result<Link, LinkError> {
+        let endpoint = &self.endpoints[self.endpoint];
+        let stream =
+            stream::open(endpoint, self.tls.as_ref(), self.settings.connect_timeout).await?;
+        let cookies = &self.cookies[self.endpoint];
+        match Socket::upgrade(stream, endpoint, &self.headers, cookies, &self.settings).await {
+            Ok(socket) => {
+                self.routes.upgraded(self.endpoint);
+                Ok(Link::Socket(Box::new(socket)))
+            }
+            Err(error) if self.routes.upgrade_failed(self.endpoint) => {
+                tracing::debug!(%endpoint, %error, "no WebSocket, falling back to long-polling");
+                self.open_poll().await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn open_poll(&self) -> Result<Link, LinkError> {
+        let poll = Poll::open(
             &self.endpoints[self.endpoint],
+            self.tls.as_ref(),
             &self.headers,
+            self.cookies[self.endpoint].clone(),
             &self.settings,
-        )
-        .await
+        );
+        Ok(Link::Poll(Box::new(poll.await?)))
     }
 
     fn next_endpoint(&mut self) {
@@ -264,15 +400,15 @@ impl Driver {
     }
 
     /// Ends the session at the server, as far as it answers.
-    async fn say_goodbye(&mut self, socket: &mut Socket) {
+    async fn say_goodbye(&mut self, link: &mut Link) {
         let Some(frame) = self.machine.goodbye() else {
             return;
         };
         let farewell = async {
-            socket.send(vec![frame]).await?;
+            link.send(vec![frame]).await?;
             while self.machine.take_end().is_none() {
-                self.machine
-                    .frame(socket.receive().await?.as_str(), Instant::now())?;
+                let received = link.receive().await?;
+                self.received(received)?;
             }
             Ok::<(), LinkError>(())
         };

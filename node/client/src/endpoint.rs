@@ -1,12 +1,12 @@
-//! Where a server is: the parts of a `ws://` or `http://` URL.
+//! Where a server is: the parts of a `ws://`, `wss://`, `http://` or `https://` URL.
 
 use std::fmt;
 
 /// A URL the client cannot use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
-    /// Neither `ws://` nor `http://`; this client does not speak TLS.
-    #[error("{0:?} starts with neither ws:// nor http://")]
+    /// None of the four schemes.
+    #[error("{0:?} starts with none of ws://, wss://, http:// and https://")]
     Scheme(String),
     /// No host, or a host that cannot stand in a request.
     #[error("{0:?} names no usable host")]
@@ -28,22 +28,29 @@ pub(crate) struct Endpoint {
     /// Host name or address, an IPv6 address without its brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// Whether TLS is spoken.
+    pub(crate) tls: bool,
     /// `host:port` as the `Host` header wants it.
-    authority: String,
+    pub(crate) authority: String,
     /// Path and query, at least `/`.
-    path: String,
+    pub(crate) path: String,
 }
 
 impl Endpoint {
-    /// Reads a `ws://` or `http://` URL; both mean a WebSocket in clear text.
+    /// Reads a URL. `ws` and `http` mean the same, clear text, as do `wss` and `https`, TLS: the transport is chosen
+    /// otherwise.
     ///
     /// # Errors
     /// When the URL has another scheme, no host, a bad port or a path that is not encoded.
     pub(crate) fn parse(url: &str) -> Result<Self, InvalidUrl> {
-        let rest = url
-            .strip_prefix("ws://")
-            .or_else(|| url.strip_prefix("http://"))
+        let (scheme, rest) = url
+            .split_once("://")
             .ok_or_else(|| InvalidUrl::Scheme(url.to_owned()))?;
+        let tls = match scheme {
+            "ws" | "http" => false,
+            "wss" | "https" => true,
+            _ => return Err(InvalidUrl::Scheme(url.to_owned())),
+        };
         let rest = rest.split('#').next().unwrap_or_default();
         let split = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(split);
@@ -65,6 +72,7 @@ impl Endpoint {
             return Err(InvalidUrl::Host(url.to_owned()));
         }
         let port = match port {
+            None if tls => 443,
             None => 80,
             Some(port) => match port.parse::<u16>() {
                 Ok(port) if port > 0 => port,
@@ -82,6 +90,7 @@ impl Endpoint {
         Ok(Self {
             host: host.to_owned(),
             port,
+            tls,
             authority: authority.to_owned(),
             path,
         })
@@ -89,7 +98,8 @@ impl Endpoint {
 
     /// The URL of the upgrade request.
     pub(crate) fn upgrade_url(&self) -> String {
-        format!("ws://{}{}", self.authority, self.path)
+        let scheme = if self.tls { "wss" } else { "ws" };
+        format!("{scheme}://{}{}", self.authority, self.path)
     }
 }
 
@@ -104,16 +114,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_both_schemes() {
-        for url in [
-            "ws://node.example:8080/cometd",
-            "http://node.example:8080/cometd",
+    fn reads_all_schemes() {
+        for (scheme, upgrade) in [
+            ("ws", "ws"),
+            ("http", "ws"),
+            ("wss", "wss"),
+            ("https", "wss"),
         ] {
-            let endpoint = Endpoint::parse(url).unwrap();
-            assert_eq!(endpoint.host, "node.example");
-            assert_eq!(endpoint.port, 8080);
-            assert_eq!(endpoint.upgrade_url(), "ws://node.example:8080/cometd");
+            let endpoint =
+                Endpoint::parse(&format!("{scheme}://node.example:8080/cometd")).unwrap();
+            assert_eq!(
+                (endpoint.host.as_str(), endpoint.port),
+                ("node.example", 8080)
+            );
+            assert_eq!(endpoint.tls, upgrade == "wss");
+            assert_eq!(
+                endpoint.upgrade_url(),
+                format!("{upgrade}://node.example:8080/cometd")
+            );
         }
+        assert_eq!(Endpoint::parse("wss://h").unwrap().port, 443);
     }
 
     #[test]
@@ -138,7 +158,7 @@ mod tests {
     #[test]
     fn refuses_what_it_cannot_use() {
         assert!(matches!(
-            Endpoint::parse("wss://h/"),
+            Endpoint::parse("ftp://h/"),
             Err(InvalidUrl::Scheme(_))
         ));
         assert!(matches!(

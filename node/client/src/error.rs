@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use halley_bayeux::InvalidChannel;
 
-use crate::endpoint::InvalidUrl;
+use crate::{endpoint::InvalidUrl, json::Json, tls::TlsError};
 
 /// The server said no. Bayeux writes it as `code:arguments:text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,12 +59,21 @@ pub enum LinkError {
     /// The TCP connection could not be opened.
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
+    /// The host did not prove that it is the one in the URL, or TLS failed otherwise.
+    #[error("TLS failed: {0}")]
+    Tls(#[source] io::Error),
     /// The connection, or its upgrade to WebSocket, took too long.
     #[error("the connection was not open in time")]
     OpenTimeout,
     /// The server answered the upgrade with this HTTP status.
     #[error("the server answered the WebSocket upgrade with status {0}")]
     Upgrade(u16),
+    /// The server answered a request with this HTTP status. Redirections are not followed.
+    #[error("the server answered with HTTP status {0}")]
+    Status(u16),
+    /// A reply is larger than `max_frame_bytes`.
+    #[error("the reply is larger than the allowed {0} bytes")]
+    ReplyTooLarge(usize),
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(#[source] io::Error),
@@ -96,6 +105,12 @@ pub enum ConnectError {
     /// The URL cannot be used.
     #[error(transparent)]
     Url(#[from] InvalidUrl),
+    /// No transport is allowed.
+    #[error("no transport is allowed")]
+    NoTransport,
+    /// A URL asks for TLS, which cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A header name or value is not allowed in HTTP.
     #[error("header {0:?} cannot be sent")]
     Header(String),
@@ -136,6 +151,10 @@ pub enum RequestError {
     /// The server refused it.
     #[error("refused: {0}")]
     Refused(#[source] Refusal),
+    /// The server answered the HTTP request that carried it with this status, which says nothing about the single
+    /// message: whether it took effect is **not known**, though 4xx means as a rule that it did not.
+    #[error("the server answered the request with HTTP status {0}")]
+    Status(u16),
     /// The connection broke before the answer came. Whether the request took effect is **not known**.
     #[error("the connection broke before the answer came; the outcome is not known")]
     Interrupted,
@@ -145,6 +164,17 @@ pub enum RequestError {
     /// The client has ended; nothing was sent.
     #[error("the client has ended")]
     Ended,
+}
+
+/// Why a remote call has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The service answered, with a failure; this is its data.
+    #[error("the service failed: {0}")]
+    Failed(Json),
+    /// The call was not sent, was refused, or no result came.
+    #[error(transparent)]
+    Request(#[from] RequestError),
 }
 
 #[cfg(test)]

@@ -57,9 +57,6 @@ pub enum EndReason {
 pub enum Event {
     /// A message on a subscribed channel, or one the server sent to this session alone.
     Message(Message),
-    /// A session was given, and the reply carried this `ext` as JSON text. Only with
-    /// [`report_handshakes`](crate::ClientBuilder::report_handshakes).
-    Handshaken(Option<Box<RawValue>>),
     /// The connection is lost; the client is opening another.
     Interrupted(LinkError),
     /// Connected again, with the same session and its subscriptions. Whether messages were lost in between depends on

@@ -11,11 +11,11 @@
 //! ```
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     advice::{Advice, Reconnect},
@@ -23,42 +23,31 @@ use crate::{
     builder::Settings,
     error::{LinkError, Refusal, RequestError},
     event::{EndReason, Event, Message},
-    request::{Ask, Request},
-    wire::{Incoming, Outgoing, read_frame, write_frames},
+    json::Json,
+    pending::{Pending, Table, Waiting},
+    request::{Answer, Ask, Request},
+    session::Session,
+    transport::Transport,
+    wire::{Frame, Incoming, Outgoing, read_frame, write_frames},
 };
 
 /// Most messages held back until their acknowledgement number arrives; a server that sends more without one is out of
 /// order. Far above the queue of any session.
 const UNACKNOWLEDGED_MAX: usize = 65_536;
 
-/// Most requests under way at once; further ones wait in the queue of commands.
-const PENDING_MAX: usize = 4096;
-
-/// What waits for a reply of the server.
-#[derive(Debug)]
-enum Pending {
-    Publish,
-    Subscribe(String),
-    Unsubscribe(String),
-    /// Subscribing a new session to what the old one was subscribed to.
-    Renew(String),
-    Goodbye,
-}
-
-/// A sent request.
-#[derive(Debug)]
-struct Waiting {
-    pending: Pending,
-    answer: Option<oneshot::Sender<Result<(), RequestError>>>,
-    /// The session it was sent in, as counted by [`Machine::generation`].
-    generation: u64,
-}
-
 /// The meta message that the server owes a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     Handshake,
     Connect,
+}
+
+/// The server's handshake reply leads to another transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Switch {
+    pub(crate) to: Transport,
+    /// Whether the server does not support the one in use.
+    pub(crate) denied: bool,
 }
 
 /// What the connect loop does next.
@@ -76,8 +65,15 @@ enum Timer {
 #[derive(Debug)]
 pub(crate) struct Machine {
     settings: Settings,
-    /// The id the server gave; kept over lost connections.
-    session: Option<String>,
+    /// What the server gave; kept over lost connections.
+    session: Option<Session>,
+    /// Whether the session is so new that it has had no connect and no subscription yet.
+    fresh: bool,
+    /// The transport of this connection.
+    transport: Transport,
+    /// What handshakes offer.
+    offers: Vec<Transport>,
+    switch: Option<Switch>,
     /// Counts the sessions that were given.
     generation: u64,
     /// Whether a connect succeeded on this connection.
@@ -91,7 +87,7 @@ pub(crate) struct Machine {
     /// Paces repeated handshakes and connects that the server refuses.
     backoff: Backoff,
     next_id: u64,
-    pending: HashMap<u64, Waiting>,
+    pending: Table,
     /// Replies still missing before the renewed session is whole.
     renewing: usize,
     /// What a new session is subscribed to.
@@ -102,7 +98,7 @@ pub(crate) struct Machine {
     unacknowledged: Vec<Message>,
     /// How many of those came over an earlier connection, and come again when the session is resumed.
     stale: usize,
-    frames: Vec<String>,
+    frames: Vec<Frame>,
     events: VecDeque<Event>,
     end: Option<EndReason>,
 }
@@ -113,6 +109,10 @@ impl Machine {
             backoff: Backoff::new(settings.backoff_first, settings.backoff_max),
             settings,
             session: None,
+            fresh: false,
+            transport: Transport::WebSocket,
+            offers: Vec::new(),
+            switch: None,
             generation: 0,
             connected: false,
             ready: false,
@@ -120,7 +120,7 @@ impl Machine {
             timer: Timer::Off,
             advice: Advice::default(),
             next_id: 1,
-            pending: HashMap::new(),
+            pending: Table::default(),
             renewing: 0,
             subscriptions: BTreeSet::new(),
             ack: None,
@@ -134,7 +134,7 @@ impl Machine {
 
     /// Whether requests may be sent now.
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready && self.pending.len() < PENDING_MAX
+        self.ready && self.pending.has_room()
     }
 
     /// Whether a connect has succeeded on this connection.
@@ -151,7 +151,7 @@ impl Machine {
     }
 
     /// The frames to send, in order.
-    pub(crate) fn take_frames(&mut self) -> Vec<String> {
+    pub(crate) fn take_frames(&mut self) -> Vec<Frame> {
         std::mem::take(&mut self.frames)
     }
 
@@ -165,14 +165,54 @@ impl Machine {
         self.end.take()
     }
 
-    /// A connection is open.
-    pub(crate) fn opened(&mut self, now: Instant) {
-        let turn = if self.session.is_some() {
-            Turn::Connect
-        } else {
-            Turn::Handshake
+    /// The transport to go on with, once.
+    pub(crate) fn take_switch(&mut self) -> Option<Switch> {
+        self.switch.take()
+    }
+
+    /// The session that stands.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// Whether the next thing to be sent, now, is a handshake.
+    pub(crate) fn is_handshake_due(&self, now: Instant) -> bool {
+        matches!(self.timer, Timer::Send(Turn::Handshake, at) if at <= now)
+    }
+
+    /// A connection is open. Handshakes on it offer these transports, in this order.
+    pub(crate) fn opened(&mut self, transport: Transport, offers: Vec<Transport>, now: Instant) {
+        self.transport = transport;
+        self.offers = offers;
+        let Some(session) = &mut self.session else {
+            return self.send_turn(Turn::Handshake, now);
         };
-        self.send_turn(turn, now);
+        session.transport = transport;
+        self.send_turn(Turn::Connect, now);
+        if std::mem::take(&mut self.fresh) {
+            self.renew();
+        }
+    }
+
+    /// The connection is given up for another one; that is no loss to report.
+    pub(crate) fn leave(&mut self) {
+        self.connected = false;
+        self.ready = false;
+        self.timer = Timer::Off;
+        self.renewing = 0;
+        self.frames.clear();
+        if self.pending.interrupt() {
+            // Some of the subscriptions may be missing, so this session cannot be trusted: take another.
+            self.forget_session();
+        }
+    }
+
+    fn forget_session(&mut self) {
+        // Nobody will send them again, so what has come is all there is.
+        self.release();
+        self.session = None;
+        self.fresh = false;
+        self.pending.session_gone();
     }
 
     /// The connection is lost.
@@ -183,14 +223,10 @@ impl Machine {
             // Part of the repetition at most: it will be repeated as a whole.
             self.unacknowledged.truncate(self.stale);
         }
-        self.connected = false;
-        self.ready = false;
-        self.timer = Timer::Off;
-        self.renewing = 0;
-        self.frames.clear();
-        if self.abandon() {
-            // Some of the subscriptions may be missing, so this session cannot be trusted: take another.
-            self.session = None;
+        self.switch = None;
+        self.leave();
+        if self.fresh {
+            self.forget_session();
         }
         if !self.interrupted && self.generation > 0 {
             self.interrupted = true;
@@ -198,17 +234,9 @@ impl Machine {
         }
     }
 
-    /// Ends all requests under way with an outcome that is not known; true when subscriptions of a renewed session
-    /// were among them.
-    pub(crate) fn abandon(&mut self) -> bool {
-        let mut renewal = false;
-        for (_, waiting) in self.pending.drain() {
-            renewal |= matches!(waiting.pending, Pending::Renew(_));
-            if let Some(answer) = waiting.answer {
-                let _ = answer.send(Err(RequestError::Interrupted));
-            }
-        }
-        renewal
+    /// The client ends, and with it all requests under way.
+    pub(crate) fn abandon(&mut self) {
+        self.pending.abandon();
     }
 
     /// The deadline has passed.
@@ -227,18 +255,7 @@ impl Machine {
     /// Requests to send. Only when [`Self::is_ready`].
     pub(crate) fn requests(&mut self, requests: impl IntoIterator<Item = Request>) {
         debug_assert!(self.ready, "requests wait until the session is ready");
-        if self.pending.len() > PENDING_MAX / 2 {
-            // A server that leaves publications unanswered must not fill the table; their askers have given up.
-            let gone = |waiting: &Waiting| {
-                waiting
-                    .answer
-                    .as_ref()
-                    .is_some_and(oneshot::Sender::is_closed)
-            };
-            self.pending.retain(|_, waiting| {
-                !(matches!(waiting.pending, Pending::Publish) && gone(waiting))
-            });
-        }
+        self.pending.forget_abandoned();
         let mut messages = Vec::new();
         for Request { ask, answer } in requests {
             if answer.is_closed() {
@@ -249,6 +266,13 @@ impl Machine {
                 Ask::Publish { channel, data } => (
                     self.message(&channel, id).json("data", data.get()),
                     Pending::Publish,
+                ),
+                Ask::Call { channel, data } => (
+                    self.message(&channel, id).json("data", data.get()),
+                    Pending::Call {
+                        channel,
+                        accepted: false,
+                    },
                 ),
                 Ask::Subscribe { channel } => (
                     self.message("/meta/subscribe", id)
@@ -267,25 +291,23 @@ impl Machine {
                     bytes: message.len(),
                     max: self.settings.max_message_bytes,
                 };
-                let _ = answer.send(Err(error));
+                answer.fail(error);
                 continue;
             }
             self.wait_for(id, pending, Some(answer));
-            messages.push(message);
+            messages.push((id, message));
         }
         self.frames
             .extend(write_frames(messages, self.settings.max_message_bytes));
     }
 
     /// The frame that says goodbye, when there is a session to end.
-    pub(crate) fn goodbye(&mut self) -> Option<String> {
+    pub(crate) fn goodbye(&mut self) -> Option<Frame> {
         self.session.as_ref()?;
         let id = self.draw_id();
         self.wait_for(id, Pending::Goodbye, None);
-        Some(format!(
-            "[{}]",
-            self.message("/meta/disconnect", id).finish()
-        ))
+        let message = self.message("/meta/disconnect", id).finish();
+        Some(Frame::of(&message, id, false))
     }
 
     /// A frame has come.
@@ -299,6 +321,13 @@ impl Machine {
                 "/meta/handshake" => self.handshake_reply(&message, now)?,
                 "/meta/connect" => self.connect_reply(&message, now)?,
                 "/meta/disconnect" if !message.has_id() => self.end = Some(EndReason::ByServer),
+                _ if message.data.is_some()
+                    && message.has_id()
+                    && message.has_outcome()
+                    && channel.starts_with("/service/") =>
+                {
+                    self.result(&channel, &message);
+                }
                 _ if message.data.is_some() || !(message.has_id() || message.has_outcome()) => {
                     self.event(channel.into_owned(), &message)?;
                 }
@@ -306,6 +335,38 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    /// The HTTP request with these messages has failed with a status.
+    ///
+    /// # Errors
+    /// When the client cannot go on without one of them.
+    pub(crate) fn failed(&mut self, ids: &[u64], status: u16) -> Result<(), LinkError> {
+        for id in ids {
+            let Some(waiting) = self.pending.remove(*id) else {
+                continue;
+            };
+            match (waiting.pending, waiting.answer) {
+                (Pending::Renew(_), _) => {
+                    self.forget_session();
+                    return Err(LinkError::Status(status));
+                }
+                (Pending::Goodbye, _) => return Err(LinkError::Status(status)),
+                (_, Some(answer)) => answer.fail(RequestError::Status(status)),
+                (_, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The result of a call. It comes again when the session resends what was not acknowledged; then nobody waits.
+    fn result(&mut self, channel: &str, message: &Incoming<'_>) {
+        let call = message
+            .id()
+            .and_then(|id| self.pending.remove_call(id, channel));
+        if let (Some(answer), Some(data)) = (call.and_then(|call| call.answer), message.data) {
+            answer.result(message.is_successful(), Json(data.to_owned()));
+        }
     }
 
     fn event(&mut self, channel: String, message: &Incoming<'_>) -> Result<(), LinkError> {
@@ -345,19 +406,51 @@ impl Machine {
             }
             return Ok(());
         }
-        let session = message
+        let id = message
             .client_id()
             .ok_or(LinkError::Bayeux("a handshake reply without a clientId"))?;
-        self.session = Some(session);
+        self.switch = self.negotiate(message)?;
+        if self.switch.is_some() {
+            self.timer = Timer::Off;
+            if self.transport == Transport::WebSocket {
+                // A session that began on a WebSocket has no cookie to be known by over HTTP: take another.
+                return Ok(());
+            }
+        }
         self.generation += 1;
         self.ack = (self.settings.acknowledge && message.grants_ack()).then_some(0);
-        if self.settings.report_handshakes {
-            self.events
-                .push_back(Event::Handshaken(message.ext.map(ToOwned::to_owned)));
+        self.session = Some(Session {
+            id,
+            transport: self.transport,
+            ext: message.ext.map(|ext| Json(ext.to_owned())),
+            acknowledged: self.ack.is_some(),
+        });
+        if self.switch.is_some() {
+            self.fresh = true;
+        } else {
+            self.send_turn(Turn::Connect, now);
+            self.renew();
         }
-        self.send_turn(Turn::Connect, now);
-        self.renew();
         Ok(())
+    }
+
+    /// The first of our transports that the server supports, when it is another than the one in use. A server that
+    /// names none is content with it.
+    fn negotiate(&self, message: &Incoming<'_>) -> Result<Option<Switch>, LinkError> {
+        let Some(names) = message.connection_types() else {
+            return Ok(None);
+        };
+        let supported = |transport: &&Transport| names.iter().any(|name| name == transport.name());
+        match self.offers.iter().find(supported) {
+            Some(to) if *to == self.transport => Ok(None),
+            Some(to) => Ok(Some(Switch {
+                to: *to,
+                denied: !supported(&&self.transport),
+            })),
+            None => Err(LinkError::Bayeux(
+                "the server supports none of the transports that are allowed",
+            )),
+        }
     }
 
     /// A session was given: subscribes it to what the one before was subscribed to.
@@ -365,11 +458,11 @@ impl Machine {
         let mut messages = Vec::new();
         for channel in self.subscriptions.clone() {
             let id = self.draw_id();
-            messages.push(
-                self.message("/meta/subscribe", id)
-                    .string("subscription", &channel)
-                    .finish(),
-            );
+            let message = self
+                .message("/meta/subscribe", id)
+                .string("subscription", &channel)
+                .finish();
+            messages.push((id, message));
             self.wait_for(id, Pending::Renew(channel), None);
         }
         self.renewing = messages.len();
@@ -440,22 +533,21 @@ impl Machine {
 
     /// The server no longer knows the session: handshakes, at once the first time, later with growing delays.
     fn session_gone(&mut self, now: Instant) {
-        // Nobody will send them again, so what has come is all there is.
-        self.release();
-        self.session = None;
+        self.forget_session();
         self.ack = None;
         self.connected = false;
         self.ready = false;
         self.renewing = 0;
-        self.pending
-            .retain(|_, waiting| !matches!(waiting.pending, Pending::Renew(_)));
         let delay = self.backoff.next_eager().max(self.advice.interval);
         self.timer = Timer::Send(Turn::Handshake, now + delay);
     }
 
     /// The reply to a request.
     fn reply(&mut self, message: &Incoming<'_>, now: Instant) {
-        let Some(waiting) = message.id().and_then(|id| self.pending.remove(&id)) else {
+        let Some((id, waiting)) = message
+            .id()
+            .and_then(|id| Some((id, self.pending.remove(id)?)))
+        else {
             return;
         };
         let refusal = (!message.is_successful()).then(|| Refusal::new(message.error()));
@@ -464,7 +556,16 @@ impl Machine {
             .is_some_and(|refusal| refusal.code() == Some(402));
         match (waiting.pending, &refusal) {
             (Pending::Goodbye, _) => self.end = Some(EndReason::Disconnected),
+            (Pending::Call { channel, .. }, None) => {
+                // The result comes on its own.
+                let pending = Pending::Call {
+                    channel,
+                    accepted: true,
+                };
+                return self.wait_for(id, pending, waiting.answer);
+            }
             (Pending::Publish, _)
+            | (Pending::Call { .. }, Some(_))
             | (Pending::Subscribe(_), Some(_))
             | (Pending::Unsubscribe(_), Some(_)) => {}
             (Pending::Subscribe(channel), None) => {
@@ -490,8 +591,10 @@ impl Machine {
             }
         }
         if let Some(answer) = waiting.answer {
-            let _ =
-                answer.send(refusal.map_or(Ok(()), |refusal| Err(RequestError::Refused(refusal))));
+            match refusal {
+                Some(refusal) => answer.fail(RequestError::Refused(refusal)),
+                None => answer.done(),
+            }
         }
         if unknown && self.session.is_some() && waiting.generation == self.generation {
             self.session_gone(now);
@@ -502,10 +605,14 @@ impl Machine {
         let id = self.draw_id();
         let (message, patience) = match turn {
             Turn::Handshake => {
+                let names: Vec<_> = self.offers.iter().map(|offer| offer.name()).collect();
                 let mut message = Outgoing::new("/meta/handshake", id)
                     .string("version", "1.0")
                     .string("minimumVersion", "1.0")
-                    .json("supportedConnectionTypes", r#"["websocket"]"#);
+                    .json(
+                        "supportedConnectionTypes",
+                        &serde_json::Value::from(names).to_string(),
+                    );
                 if let Some(ext) = &self.settings.handshake_ext {
                     message = message.json("ext", ext);
                 }
@@ -514,7 +621,7 @@ impl Machine {
             Turn::Connect => {
                 let mut message = self
                     .message("/meta/connect", id)
-                    .string("connectionType", "websocket");
+                    .string("connectionType", self.transport.name());
                 let mut held = self.advice.timeout;
                 if !self.connected {
                     message = message.json("advice", r#"{"timeout":0}"#);
@@ -526,16 +633,11 @@ impl Machine {
                 (message, held)
             }
         };
-        self.frames.push(format!("[{}]", message.finish()));
+        self.frames.push(Frame::of(&message.finish(), id, true));
         self.timer = Timer::Reply(turn, id, now + patience + self.settings.max_network_delay);
     }
 
-    fn wait_for(
-        &mut self,
-        id: u64,
-        pending: Pending,
-        answer: Option<oneshot::Sender<Result<(), RequestError>>>,
-    ) {
+    fn wait_for(&mut self, id: u64, pending: Pending, answer: Option<Answer>) {
         self.pending.insert(
             id,
             Waiting {
@@ -547,7 +649,8 @@ impl Machine {
     }
 
     fn message(&self, channel: &str, id: u64) -> Outgoing {
-        Outgoing::new(channel, id).string("clientId", self.session.as_deref().unwrap_or_default())
+        let session = self.session.as_ref().map_or("", |session| &session.id);
+        Outgoing::new(channel, id).string("clientId", session)
     }
 
     fn draw_id(&mut self) -> u64 {

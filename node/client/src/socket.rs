@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::{HeaderName, HeaderValue};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
@@ -17,7 +17,13 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{builder::Settings, endpoint::Endpoint, error::LinkError};
+use crate::{
+    builder::Settings, cookies::Jar, endpoint::Endpoint, error::LinkError, stream::Stream,
+    wire::Frame,
+};
+
+/// The text of a frame.
+pub(crate) type Text = Utf8Bytes;
 
 /// Read and write buffers of one connection: the messages of Bayeux are small, and a process may hold many clients.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -28,34 +34,31 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// One open connection.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Stream>,
     write_timeout: Duration,
 }
 
 impl Socket {
-    /// Connects and upgrades.
+    /// Upgrades a fresh connection.
     ///
     /// # Errors
-    /// When the connection is refused, the server answers with something else than an upgrade, or it takes too long.
-    pub(crate) async fn open(
+    /// When the server answers with something else than an upgrade, or it takes too long.
+    pub(crate) async fn upgrade(
+        stream: Stream,
         endpoint: &Endpoint,
         headers: &[(HeaderName, HeaderValue)],
+        cookies: &Jar,
         settings: &Settings,
     ) -> Result<Self, LinkError> {
-        let opening = async {
-            let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
-                .await
-                .map_err(LinkError::Connect)?;
-            stream.set_nodelay(true).map_err(LinkError::Connect)?;
+        let upgrading = async {
             let mut request = endpoint
                 .upgrade_url()
                 .into_client_request()
                 .map_err(translate)?;
-            request.headers_mut().extend(
-                headers
-                    .iter()
-                    .map(|(name, value)| (name.clone(), value.clone())),
-            );
+            for (name, value) in headers {
+                request.headers_mut().append(name, value.clone());
+            }
+            cookies.add_to(request.headers_mut());
             let config = WebSocketConfig::default()
                 .read_buffer_size(BUFFER_BYTES)
                 .write_buffer_size(BUFFER_BYTES)
@@ -65,15 +68,16 @@ impl Socket {
                 .max_message_size(Some(settings.max_frame_bytes))
                 .max_frame_size(Some(settings.max_frame_bytes))
                 .accept_unmasked_frames(false);
-            let (stream, _response) = client_async_with_config(request, stream, Some(config))
+            let (stream, response) = client_async_with_config(request, stream, Some(config))
                 .await
                 .map_err(translate)?;
+            cookies.store(response.headers(), endpoint.tls);
             Ok(Self {
                 stream,
                 write_timeout: settings.max_network_delay,
             })
         };
-        match timeout(settings.connect_timeout, Box::pin(opening)).await {
+        match timeout(settings.connect_timeout, Box::pin(upgrading)).await {
             Ok(result) => result,
             Err(_elapsed) => Err(LinkError::OpenTimeout),
         }
@@ -83,10 +87,12 @@ impl Socket {
     ///
     /// # Errors
     /// When the connection is broken, or takes no bytes for too long.
-    pub(crate) async fn send(&mut self, frames: Vec<String>) -> Result<(), LinkError> {
+    pub(crate) async fn send(&mut self, frames: Vec<Frame>) -> Result<(), LinkError> {
         let writing = async {
             for frame in frames {
-                self.stream.feed(tungstenite::Message::text(frame)).await?;
+                self.stream
+                    .feed(tungstenite::Message::text(frame.text))
+                    .await?;
             }
             self.stream.flush().await
         };
@@ -100,7 +106,7 @@ impl Socket {
     ///
     /// # Errors
     /// When the connection breaks or is closed.
-    pub(crate) async fn receive(&mut self) -> Result<Utf8Bytes, LinkError> {
+    pub(crate) async fn receive(&mut self) -> Result<Text, LinkError> {
         loop {
             match self.stream.next().await {
                 Some(Ok(tungstenite::Message::Text(text))) => return Ok(text),
@@ -113,7 +119,7 @@ impl Socket {
     }
 
     /// A text frame, or a failure, that is already here.
-    pub(crate) fn try_receive(&mut self) -> Option<Result<Utf8Bytes, LinkError>> {
+    pub(crate) fn try_receive(&mut self) -> Option<Result<Text, LinkError>> {
         self.receive().now_or_never()
     }
 

@@ -24,6 +24,7 @@ pub(crate) struct Incoming<'a> {
     successful: Option<&'a RawValue>,
     error: Option<&'a RawValue>,
     client_id: Option<&'a RawValue>,
+    connection_types: Option<&'a RawValue>,
     pub(crate) advice: Option<&'a RawValue>,
     pub(crate) data: Option<&'a RawValue>,
     pub(crate) ext: Option<&'a RawValue>,
@@ -37,6 +38,8 @@ enum Field {
     Successful,
     Error,
     ClientId,
+    #[serde(rename = "supportedConnectionTypes")]
+    ConnectionTypes,
     Advice,
     Data,
     Ext,
@@ -64,6 +67,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Incoming<'a> {
                         Field::Successful => &mut message.successful,
                         Field::Error => &mut message.error,
                         Field::ClientId => &mut message.client_id,
+                        Field::ConnectionTypes => &mut message.connection_types,
                         Field::Advice => &mut message.advice,
                         Field::Data => &mut message.data,
                         Field::Ext => &mut message.ext,
@@ -122,6 +126,15 @@ impl<'a> Incoming<'a> {
             .filter(|id| !id.is_empty())
     }
 
+    /// The transports of a handshake reply; `None` when it names none at all.
+    pub(crate) fn connection_types(&self) -> Option<Vec<Cow<'a, str>>> {
+        #[derive(Deserialize)]
+        #[serde(transparent)]
+        struct Names<'a>(#[serde(borrow)] Vec<Text<'a>>);
+        let names = serde_json::from_str::<Names<'_>>(self.connection_types?.get()).ok()?;
+        Some(names.0.into_iter().map(|name| name.0).collect())
+    }
+
     /// The number under `ext.ack`.
     pub(crate) fn ack(&self) -> Option<i64> {
         #[derive(Deserialize)]
@@ -154,10 +167,11 @@ impl<'a> Incoming<'a> {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
 fn string(value: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    #[serde(transparent)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     serde_json::from_str::<Text<'_>>(value.get())
         .ok()
         .map(|text| text.0)
@@ -208,21 +222,45 @@ fn push_string(text: &mut String, value: &str) {
     text.push_str(&serde_json::Value::from(value).to_string());
 }
 
-/// Joins messages into frames of at most `max` bytes each; a message that is larger stands alone.
-pub(crate) fn write_frames(messages: impl IntoIterator<Item = String>, max: usize) -> Vec<String> {
-    let mut frames = Vec::new();
-    let mut frame = String::new();
-    for message in messages {
-        if !frame.is_empty() && frame.len() + message.len() + 2 > max {
-            frame.push(']');
-            frames.push(std::mem::take(&mut frame));
+/// A JSON array of messages on its way out: one WebSocket frame, or the body of one request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) text: String,
+    /// The ids of its messages.
+    pub(crate) ids: Vec<u64>,
+    /// Whether it is a handshake or connect, which stands alone and has a connection of its own over HTTP.
+    pub(crate) turn: bool,
+}
+
+impl Frame {
+    /// A single message.
+    pub(crate) fn of(message: &str, id: u64, turn: bool) -> Self {
+        Self {
+            text: format!("[{message}]"),
+            ids: vec![id],
+            turn,
         }
-        frame.push(if frame.is_empty() { '[' } else { ',' });
-        frame.push_str(&message);
     }
-    if !frame.is_empty() {
-        frame.push(']');
-        frames.push(frame);
+}
+
+/// Joins messages, each with its id, into frames of at most `max` bytes each; a message that is larger stands alone.
+pub(crate) fn write_frames(
+    messages: impl IntoIterator<Item = (u64, String)>,
+    max: usize,
+) -> Vec<Frame> {
+    let mut frames: Vec<Frame> = Vec::new();
+    for (id, message) in messages {
+        match frames.last_mut() {
+            // The closing bracket that is taken away comes back at the end.
+            Some(frame) if frame.text.len() + message.len() < max => {
+                frame.text.pop();
+                frame.text.push(',');
+                frame.text.push_str(&message);
+                frame.text.push(']');
+                frame.ids.push(id);
+            }
+            _ => frames.push(Frame::of(&message, id, false)),
+        }
     }
     frames
 }
@@ -271,11 +309,15 @@ mod tests {
             message,
             r#"{"channel":"/a\"b","id":"1","clientId":"x\n","data":[1]}"#
         );
-        let messages = ["{1}", "{2}", "{333333333333}"].map(String::from);
-        assert_eq!(
-            write_frames(messages, 10),
-            ["[{1},{2}]", "[{333333333333}]"]
-        );
+        let messages =
+            [(1, "{1}"), (2, "{2}"), (3, "{333333333333}")].map(|(id, text)| (id, text.to_owned()));
+        for (max, first) in [(9, vec!["[{1},{2}]"]), (8, vec!["[{1}]", "[{2}]"])] {
+            let frames = write_frames(messages.clone(), max);
+            let texts: Vec<_> = frames.iter().map(|frame| frame.text.as_str()).collect();
+            assert_eq!(texts, [first, vec!["[{333333333333}]"]].concat());
+            let ids: Vec<_> = frames.iter().flat_map(|frame| &frame.ids).collect();
+            assert_eq!(ids, [&1, &2, &3]);
+        }
         assert!(write_frames([], 10).is_empty());
     }
 }

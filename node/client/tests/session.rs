@@ -9,7 +9,9 @@ mod script;
 
 use std::time::Duration;
 
-use halley_client::{Client, ClientBuilder, ConnectError, EndReason, Event, Events, RequestError};
+use halley_client::{
+    CallError, Client, ClientBuilder, ConnectError, EndReason, Event, Events, RequestError,
+};
 use script::{Peer, Server};
 use serde_json::json;
 
@@ -322,7 +324,7 @@ async fn goes_to_the_next_url() {
         Err(ConnectError::Link(_))
     ));
     assert!(matches!(
-        quick("wss://h/").connect().await,
+        quick("ftp://h/").connect().await,
         Err(ConnectError::Url(_))
     ));
 }
@@ -469,4 +471,96 @@ async fn what_is_not_bayeux_costs_the_connection_and_no_more() {
             "{garbage}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_call_has_a_result_or_a_failure() {
+    let server = Server::start().await;
+    let (client, mut events, mut peer) = connected(&server, quick(&server.url())).await;
+    let soon = Duration::from_secs(5);
+    let result = |message: &serde_json::Value, successful: bool| json!({"channel": "/service/sum", "id": message["id"], "successful": successful, "data": {"n": 3}});
+    let (called, ()) = tokio::join!(client.call("/service/sum", [1, 2], soon), async {
+        let message = peer.expect("/service/sum").await;
+        assert_eq!(message["data"], json!([1, 2]));
+        peer.accept_message(&message).await;
+        // The result of another call, which nobody waits for, is no message either.
+        let mut other = result(&message, true);
+        other["id"] = json!("99");
+        peer.send(json!([other, result(&message, true)])).await;
+    });
+    assert_eq!(called.unwrap().as_str(), r#"{"n":3}"#);
+
+    let (called, ()) = tokio::join!(client.call("sum", 1, soon), async {
+        let message = peer.expect("/service/sum").await;
+        // The failure may overtake the reply to the publication.
+        peer.send(json!([result(&message, false)])).await;
+        peer.accept_message(&message).await;
+    });
+    match called {
+        Err(CallError::Failed(data)) => assert_eq!(data.as_str(), r#"{"n":3}"#),
+        other => panic!("{other:?}"),
+    }
+
+    let (called, ()) = tokio::join!(client.call("sum", 1, soon), async {
+        let message = peer.expect("/service/sum").await;
+        peer.refuse(&message, "403::publish_denied").await;
+    });
+    assert!(matches!(
+        called,
+        Err(CallError::Request(RequestError::Refused(_)))
+    ));
+    let called = client.call("sum", 1, Duration::from_millis(50)).await;
+    assert!(matches!(
+        called,
+        Err(CallError::Request(RequestError::TimedOut))
+    ));
+    assert!(events.try_next().is_none());
+}
+
+#[tokio::test]
+async fn an_accepted_call_outlives_the_connection_but_not_the_session() {
+    let server = Server::start().await;
+    let (client, mut events, mut peer) = connected(&server, quick(&server.url())).await;
+    let call = |client: &Client| {
+        let client = client.clone();
+        tokio::spawn(async move { client.call("sum", 1, Duration::from_secs(5)).await })
+    };
+    let accepted = call(&client);
+    let first = peer.expect("/service/sum").await;
+    let unheard = call(&client);
+    peer.expect("/service/sum").await;
+    peer.send(json!([
+        {"channel": "/service/sum", "id": first["id"], "successful": true},
+        {"channel": "/seen", "data": 1}
+    ]))
+    .await;
+    events.next_message().await.unwrap();
+    drop(peer);
+    assert!(matches!(
+        unheard.await.unwrap(),
+        Err(CallError::Request(RequestError::Interrupted))
+    ));
+    let mut peer = server.accept().await;
+    let connect = peer.expect("/meta/connect").await;
+    peer.send(
+        json!([{"channel": "/service/sum", "id": first["id"], "successful": true, "data": 5}]),
+    )
+    .await;
+    assert_eq!(accepted.await.unwrap().unwrap().as_str(), "5");
+
+    peer.accept_message(&connect).await;
+    let lost = call(&client);
+    let message = peer.expect("/service/sum").await;
+    peer.accept_message(&message).await;
+    peer.send(json!([{"channel": "/seen", "data": 2}])).await;
+    events.next_message().await.unwrap();
+    let (refused, ()) = tokio::join!(client.publish("/a", 1), async {
+        let message = peer.expect("/a").await;
+        peer.refuse(&message, "402::session_unknown").await;
+    });
+    assert!(matches!(refused, Err(RequestError::Refused(_))));
+    assert!(matches!(
+        lost.await.unwrap(),
+        Err(CallError::Request(RequestError::Interrupted))
+    ));
 }

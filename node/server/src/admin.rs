@@ -105,7 +105,8 @@ async fn with_token(State(shared): State<Arc<Shared>>, request: Request, next: N
     answer
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+/// The token that a request shows.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at_checked(7)?;
     scheme
@@ -119,7 +120,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Response {
     let links: Vec<Value> = figures
         .links
         .iter()
-        .map(|link| json!({ "sibling": link.sibling, "up": link.up, "queue_bytes": link.queue_bytes }))
+        .map(|link| json!({ "sibling": link.sibling.as_str(), "up": link.up, "queue_bytes": link.queue_bytes }))
         .collect();
     let nodes: Vec<Value> = shared.nodes().iter().map(|node| node.json()).collect();
     json_answer(

@@ -8,16 +8,17 @@
 //!
 //! A node that runs alone has its own directory and itself as the only node.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use halley_bayeux::{Engine, Millis, Publication, UserId};
-use halley_cluster::seti::{PresenceListener, Seti};
+use bytes::Bytes;
+use halley_bayeux::{Engine, Millis, Publication, SessionId, UserId};
+use halley_cluster::seti::{PresenceListener, SendOutcome, Seti};
 use halley_cluster::{
-    Cluster, ClusterConfig, Counters, DnsConfig, InvalidNodeName, InvalidOortUrl, InvalidSecret,
-    InvalidSecrets, Member, MulticastConfig, NodeName, Observed, OortConfig, OortUrl, RandomSource,
-    Secrets, StateChannel, TokioNet,
+    Cluster, ClusterConfig, Counters, DnsConfig, Incarnation, InvalidNodeName, InvalidOortUrl, InvalidSecret,
+    InvalidSecrets, LinkStats, Member, MulticastConfig, NodeId, NodeName, Observed, OortConfig, OortUrl, RandomSource,
+    Secrets, SendError, StateChannel, StateSender, TokioNet,
 };
 use halley_replication::{CreateError, Objects, OortObject};
 use tokio::time::Instant;
@@ -25,10 +26,9 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::{Config, Discovery, OortDigest};
-use crate::metrics::LinkFigures;
 use crate::readiness::{Readiness, Unready};
 use crate::services::{
-    Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes,
+    Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes, Reached,
 };
 
 /// The replicated object with what each node tells about itself.
@@ -67,6 +67,10 @@ pub enum ClusterError {
 pub(crate) struct ClusterParts {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) nodes: Arc<dyn Nodes>,
+    /// Of a node that runs alone they have one part.
+    pub(crate) objects: Objects,
+    /// Of a node that runs alone.
+    alone: Option<Member>,
     /// `None` when the node runs alone.
     cluster: Option<Cluster>,
 }
@@ -163,15 +167,24 @@ impl ClusterParts {
         clock: Clock,
     ) -> Result<Self, ClusterError> {
         if !config.clustered() {
-            let this = NodeInfo {
+            let this = Member {
+                name: NodeName::new(&config.node_name())?,
+                incarnation: Incarnation(rand::random()),
+                mesh_address: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+                client_url: url.to_owned(),
+            };
+            let info = NodeInfo {
                 name: config.node_name(),
                 url: url.to_owned(),
-                incarnation: rand::random(),
+                incarnation: this.incarnation.0,
                 load: NodeLoad::default(),
             };
+            let objects = Objects::new(Arc::new(Alone(this.clone())), clock.cluster());
             return Ok(Self {
                 directory: LocalDirectory::start(config.node_name(), engine),
-                nodes: Arc::new(LocalNodes::new(this)),
+                nodes: Arc::new(LocalNodes::new(info)),
+                objects,
+                alone: Some(this),
                 cluster: None,
             });
         }
@@ -188,6 +201,8 @@ impl ClusterParts {
         Ok(Self {
             directory: Arc::new(SetiDirectory(cluster.seti().clone())),
             nodes: Arc::new(OortNodes(nodes)),
+            objects,
+            alone: None,
             cluster: Some(cluster),
         })
     }
@@ -238,20 +253,23 @@ impl ClusterParts {
             .map_or(0, |cluster| cluster.members().len())
     }
 
-    pub(crate) fn links(&self) -> Vec<LinkFigures> {
-        let links = self
-            .cluster
+    /// This node, then its siblings in the order of their names.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        let Some(cluster) = &self.cluster else {
+            return self.alone.iter().cloned().collect();
+        };
+        let mut siblings = cluster.members();
+        siblings.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let mut members = vec![cluster.this_node()];
+        members.append(&mut siblings);
+        members
+    }
+
+    pub(crate) fn links(&self) -> Vec<LinkStats> {
+        self.cluster
             .as_ref()
             .map(Cluster::link_stats)
-            .unwrap_or_default();
-        let figures = links.into_iter().map(|link| LinkFigures {
-            sibling: link.sibling.as_str().to_owned(),
-            up: link.up,
-            queue_bytes: link.queue_bytes,
-            publications_sent: link.publications_sent,
-            rtt: link.rtt,
-        });
-        figures.collect()
+            .unwrap_or_default()
     }
 
     /// The cluster layer; `None` when the node runs alone.
@@ -291,6 +309,27 @@ impl ClusterParts {
     }
 }
 
+/// The siblings of a node that has none.
+struct Alone(Member);
+
+impl StateSender for Alone {
+    fn this_node(&self) -> Member {
+        self.0.clone()
+    }
+
+    fn members(&self) -> Vec<Member> {
+        Vec::new()
+    }
+
+    fn send_state(&self, to: &NodeId, _: StateChannel, _: Bytes) -> Result<(), SendError> {
+        Err(SendError::NotMember(to.clone()))
+    }
+
+    fn broadcast_state(&self, _: StateChannel, _: Bytes) -> usize {
+        0
+    }
+}
+
 /// Seti, as the services see it.
 struct SetiDirectory(Seti);
 
@@ -319,12 +358,29 @@ impl Directory for SetiDirectory {
             .collect()
     }
 
-    fn send(&self, user: &UserId, publication: &Arc<Publication>, _now: Millis) -> bool {
-        self.0.send(user, publication).is_sent()
+    fn sessions_here(&self, user: &UserId) -> Vec<SessionId> {
+        self.0.sessions(user)
+    }
+
+    fn send(&self, user: &UserId, publication: &Arc<Publication>, _now: Millis) -> Reached {
+        reached(self.0.send(user, publication))
+    }
+
+    fn disconnect(&self, user: &UserId, _now: Millis) -> Reached {
+        reached(self.0.disconnect(user))
     }
 
     fn add_listener(&self, listener: Arc<dyn DirectoryListener>) {
         self.0.add_listener(Arc::new(Told(listener)));
+    }
+}
+
+fn reached(outcome: SendOutcome) -> Reached {
+    let names = |nodes: Vec<NodeName>| nodes.iter().map(|node| node.as_str().to_owned()).collect();
+    Reached {
+        here: outcome.local,
+        nodes: names(outcome.nodes),
+        refused: names(outcome.refused),
     }
 }
 

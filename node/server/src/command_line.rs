@@ -87,12 +87,7 @@ pub fn run(line: CommandLine) -> ExitCode {
 
 /// Reads the configuration; on failure writes every error to standard error.
 fn load(file: Option<&Path>) -> Result<Config, ExitCode> {
-    let environment = std::env::vars_os().filter_map(|(name, value)| {
-        Some((
-            name.into_string().ok()?,
-            value.to_string_lossy().into_owned(),
-        ))
-    });
+    let environment = config::environment();
     let config = match file {
         Some(file) => Config::from_file(file, environment),
         None => Config::from_text("", environment),
@@ -150,7 +145,7 @@ async fn serve_until_told(config: Config, until_stdin_closes: bool) -> anyhow::R
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let node = Node::start(config).await?;
+    let node = Node::builder().config(config).start().await?;
     let mut closed = std::pin::pin!(stdin_closed());
     let why = loop {
         tokio::select! {

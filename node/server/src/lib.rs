@@ -10,7 +10,10 @@
 //! message means.
 
 mod admin;
+pub mod api;
+mod application;
 pub mod bench;
+mod builder;
 mod client;
 mod clock;
 mod cluster;
@@ -19,7 +22,10 @@ pub mod config;
 mod cookies;
 mod ctl;
 pub mod dev;
+mod handle;
 mod http_server;
+mod link_metrics;
+mod local;
 mod logs;
 pub mod metrics;
 pub mod node;
@@ -28,14 +34,32 @@ mod origin;
 pub mod pages;
 mod proxies;
 mod readiness;
+mod rpc;
 mod secret_file;
 mod security;
 pub mod services;
+mod tasks;
 mod tls;
 mod ws_echo;
 
+pub use application::ApplicationError;
+pub use builder::NodeBuilder;
 pub use clock::Clock;
 pub use cluster::ClusterError;
+pub use handle::{NodeHandle, PublishError};
+pub use local::{Inbox, InboxEnd, LocalError, LocalSession, Received};
 pub use node::{Node, StartError};
 pub use readiness::{Readiness, Unready};
+pub use rpc::{Call, RpcError};
 pub use security::SecurityError;
+
+// What an application implements, and what it meets there: of the engine, the cluster layer and the replicated objects.
+pub use halley_bayeux::{
+    Advice, Attachment, Authorization, Authorizer, BoxFuture, CallError, ChannelName, Decision,
+    DefaultPolicy, Delivery, EndReason, Engine, Extension, Flow, HandshakeVerdict, Json, Message,
+    Millis, Operation, Publication, Reconnect, RemoteCall, Reply, Responder, SecurityPolicy,
+    Service, ServiceReply, Session, SessionId, SessionListener, SubscriptionListener, Transport,
+    UserId, Verdict,
+};
+pub use halley_cluster::Member;
+pub use halley_replication::{ObjectListener, Objects, OortObject};

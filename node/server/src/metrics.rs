@@ -5,30 +5,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use halley_bayeux::{Engine, EngineStats};
-use halley_cluster::Counters;
+use halley_cluster::{Counters, LinkStats};
 use parking_lot::Mutex;
 use prometheus::{
-    Encoder as _, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-/// State of the link to one sibling, as the metrics show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkFigures {
-    /// Name of the sibling.
-    pub sibling: String,
-    /// Whether frames can be sent to it.
-    pub up: bool,
-    /// Bytes that wait for it.
-    pub queue_bytes: u64,
-    /// Publications written to the present link, or to the last one.
-    pub publications_sent: u64,
-    /// The last measured round trip.
-    pub rtt: Option<Duration>,
-}
+use crate::link_metrics::LinkMetrics;
 
 /// The metrics of one node.
 pub struct Metrics {
@@ -48,10 +33,7 @@ pub struct Metrics {
     sessions_expired: IntCounter,
     /// In the order of [`CLUSTER_COUNTERS`].
     cluster: Vec<IntCounter>,
-    link_sent: IntGaugeVec,
-    link_rtt: GaugeVec,
-    link_up: IntGaugeVec,
-    link_queue_bytes: IntGaugeVec,
+    links: LinkMetrics,
     /// Open sockets on the client listener.
     pub(crate) connections: IntGauge,
     /// Sockets closed at once because of `client.max_connections`.
@@ -68,6 +50,10 @@ pub struct Metrics {
     pub(crate) slow_clients: IntCounter,
     /// Calls of hooks, by hook and outcome.
     pub(crate) hook_calls: IntCounterVec,
+    /// Calls on service channels that went to hooks, by outcome.
+    pub(crate) service_calls: IntCounterVec,
+    /// Those under way or waiting.
+    pub(crate) service_calls_pending: IntGauge,
     /// Sessions ended because their credential expired.
     pub(crate) credentials_expired: IntCounter,
     /// TLS handshakes that did not succeed.
@@ -80,6 +66,12 @@ pub struct Metrics {
     pub(crate) tls_reload_failures: IntCounter,
     /// Changes of the file with the secrets, by what came of them.
     pub(crate) secret_reloads: IntCounterVec,
+    /// Requests to the API, by path, method and status.
+    pub(crate) api_requests: IntCounterVec,
+    /// Messages that applications published, to channels or to users.
+    pub(crate) api_publications: IntCounterVec,
+    /// Changes of the files with the tokens of applications, by what came of them.
+    pub(crate) api_token_reloads: IntCounterVec,
     /// Held while the figures are brought up to date and written.
     scrape: Mutex<()>,
 }
@@ -100,7 +92,7 @@ pub struct NodeFigures {
     /// Whether `/readyz` answers 200.
     pub ready: bool,
     /// The links to siblings.
-    pub links: Vec<LinkFigures>,
+    pub links: Vec<LinkStats>,
     /// What the cluster layer has counted; `None` when the node runs alone.
     pub cluster: Option<Arc<Counters>>,
 }
@@ -109,7 +101,7 @@ pub struct NodeFigures {
 type ClusterCounter = (&'static str, &'static str, fn(&Counters) -> u64);
 
 /// What the cluster layer counts.
-const CLUSTER_COUNTERS: [ClusterCounter; 18] = [
+const CLUSTER_COUNTERS: [ClusterCounter; 19] = [
     (
         "halley_links_reset_total",
         "Links to siblings reset because their queue was full.",
@@ -117,7 +109,7 @@ const CLUSTER_COUNTERS: [ClusterCounter; 18] = [
     ),
     (
         "halley_link_publications_dropped_total",
-        "Publications that waited for a sibling when its link ended.",
+        "Publications lost with links: they waited for a sibling, or were under way, when its link ended for good.",
         |c| c.publications_dropped.get(),
     ),
     (
@@ -139,6 +131,11 @@ const CLUSTER_COUNTERS: [ClusterCounter; 18] = [
         "halley_interest_coarse_total",
         "Siblings that asked for more channels than this node remembers for one, and are sent everything.",
         |c| c.interest_coarse.get(),
+    ),
+    (
+        "halley_name_conflicts_total",
+        "Nodes refused because another live node has the same name and gives the same address.",
+        |c| c.name_conflicts.get(),
     ),
     (
         "halley_mesh_dials_closed_total",
@@ -243,6 +240,22 @@ impl Metrics {
             &["hook", "outcome"],
         )?;
         registry.register(Box::new(hook_calls.clone()))?;
+        let service_calls = IntCounterVec::new(
+            Opts::new(
+                "halley_service_hook_calls_total",
+                "Calls on service channels that went to hooks, by outcome.",
+            ),
+            &["outcome"],
+        )?;
+        registry.register(Box::new(service_calls.clone()))?;
+        let api_requests = IntCounterVec::new(
+            Opts::new(
+                "halley_api_requests_total",
+                "Requests to the HTTP API, by path, method and status of the answer.",
+            ),
+            &["path", "method", "status"],
+        )?;
+        registry.register(Box::new(api_requests.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
@@ -292,30 +305,7 @@ impl Metrics {
                 .iter()
                 .map(|(name, help, _)| counter(name, help))
                 .collect::<Result<_, _>>()?,
-            link_sent: gauges(
-                "halley_link_publications_sent",
-                "Publications written to the present link to the sibling, or to the last one.",
-                "sibling",
-            )?,
-            link_rtt: {
-                let opts = Opts::new(
-                    "halley_link_rtt_seconds",
-                    "The last measured round trip to the sibling.",
-                );
-                let rtt = GaugeVec::new(opts, &["sibling"])?;
-                registry.register(Box::new(rtt.clone()))?;
-                rtt
-            },
-            link_up: gauges(
-                "halley_link_up",
-                "1 when frames can be sent to the sibling.",
-                "sibling",
-            )?,
-            link_queue_bytes: gauges(
-                "halley_link_queue_bytes",
-                "Bytes that wait for the sibling.",
-                "sibling",
-            )?,
+            links: LinkMetrics::register(&registry)?,
             connections: gauge("halley_connections", "Open sockets on the client listener.")?,
             connections_refused: counter(
                 "halley_connections_refused_total",
@@ -338,6 +328,11 @@ impl Metrics {
                 "WebSocket clients cut off because they took nothing for client.write_timeout_ms.",
             )?,
             hook_calls,
+            service_calls,
+            service_calls_pending: gauge(
+                "halley_service_hook_calls_pending",
+                "Calls on service channels that are under way to hooks, or wait to be.",
+            )?,
             credentials_expired: counter(
                 "halley_credentials_expired_total",
                 "Sessions ended because their token, or what a hook allowed, expired.",
@@ -365,6 +360,29 @@ impl Metrics {
                     "result",
                 )?;
                 // Both are there from the start, so that a rate can be taken of them.
+                for result in ["changed", "failed"] {
+                    reloads.with_label_values(&[result]);
+                }
+                reloads
+            },
+            api_requests,
+            api_publications: {
+                let publications = counters(
+                    "halley_api_publications_total",
+                    "Messages that applications published through the HTTP API, to channels or to users.",
+                    "to",
+                )?;
+                for to in ["channel", "user"] {
+                    publications.with_label_values(&[to]);
+                }
+                publications
+            },
+            api_token_reloads: {
+                let reloads = counters(
+                    "halley_api_token_reloads_total",
+                    "Changes of the token files of applications that were taken over, or could not be used.",
+                    "result",
+                )?;
                 for result in ["changed", "failed"] {
                     reloads.with_label_values(&[result]);
                 }
@@ -410,35 +428,15 @@ impl Metrics {
                 raise(counter, read(counters));
             }
         }
-        // Siblings that are gone leave the text too.
-        self.link_up.reset();
-        self.link_queue_bytes.reset();
-        self.link_sent.reset();
-        self.link_rtt.reset();
-        for link in &figures.links {
-            self.link_up
-                .with_label_values(&[&link.sibling])
-                .set(i64::from(link.up));
-            self.link_queue_bytes
-                .with_label_values(&[&link.sibling])
-                .set(signed(link.queue_bytes));
-            self.link_sent
-                .with_label_values(&[&link.sibling])
-                .set(signed(link.publications_sent));
-            if let Some(rtt) = link.rtt {
-                self.link_rtt
-                    .with_label_values(&[&link.sibling])
-                    .set(rtt.as_secs_f64());
-            }
-        }
+        self.links.refresh(&figures.links);
     }
 }
 
-fn signed(value: u64) -> i64 {
+pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Brings a counter up to a total that is counted elsewhere.
-fn raise(counter: &IntCounter, total: u64) {
+pub(crate) fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }

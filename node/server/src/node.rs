@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use halley_bayeux::{ChannelName, EndReason, Engine};
+use halley_bayeux::{ChannelName, EndReason, Engine, SessionListener};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -18,16 +18,22 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin;
+use crate::api::{self, Api, Tokens};
+use crate::application::{Application, ApplicationError};
+use crate::builder::NodeBuilder;
 use crate::client::{self, Endpoint};
 use crate::clock::Clock;
 use crate::cluster::{ClusterError, ClusterParts};
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError};
+use crate::handle::NodeHandle;
 use crate::http_server::{self, Http2Limits, HttpServer, Limits};
+use crate::local::LocalSessions;
 use crate::metrics::{Metrics, NodeFigures};
 use crate::readiness::{Readiness, Unready};
 use crate::secret_file;
 use crate::security::{Security, SecurityError};
 use crate::services::{self, Direct, NodeInfo, NodesService, Presence};
+use crate::tasks::Tasks;
 use crate::tls::{Tls, TlsFiles};
 
 /// Time between two calls of the engine's timers.
@@ -38,6 +44,9 @@ const ADMIN_CONNECTIONS_MAX: usize = 256;
 
 /// The longest part of a drain that is spent on waiting for queues to empty.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// How long a shutdown waits for tasks that were told to end.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 
 /// Time between two looks at the queues meanwhile.
 const FLUSH_LOOK: Duration = Duration::from_millis(20);
@@ -73,6 +82,15 @@ pub enum StartError {
     /// A built-in channel name is not valid.
     #[error("channel: {0}")]
     Channel(#[from] halley_bayeux::InvalidChannel),
+    /// Calls cannot be handed to the application.
+    #[error("services: {0}")]
+    Services(String),
+    /// There is no configuration to start with.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// What the application brings cannot be used.
+    #[error(transparent)]
+    Application(#[from] ApplicationError),
 }
 
 /// What the parts of a node share.
@@ -87,10 +105,17 @@ pub(crate) struct Shared {
     pub(crate) security: Security,
     /// `None`: clients are served in clear text.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// The applications of the API.
+    pub(crate) api_tokens: Arc<Tokens>,
     /// Notified when files that may have changed are to be read again.
     pub(crate) reload: Notify,
     /// Cancelled when an operator asks the process to end.
     pub(crate) drain_requested: CancellationToken,
+    pub(crate) local_sessions: Arc<LocalSessions>,
+    /// What answers calls.
+    pub(crate) tasks: Tasks,
+    /// Cancelled when the node has ended.
+    pub(crate) ended: CancellationToken,
 }
 
 impl std::fmt::Debug for Shared {
@@ -121,12 +146,17 @@ impl Shared {
     }
 }
 
-/// One node. Dropping it cuts everything off; [`Node::drain`] ends it in order.
+/// One running node. Dropping it cuts everything off; [`Node::drain`] ends it in order.
+///
+/// Made by [`Node::builder`].
 #[derive(Debug)]
 pub struct Node {
     shared: Arc<Shared>,
+    handle: NodeHandle,
+    client_url: String,
     client_address: SocketAddr,
     admin_address: SocketAddr,
+    api_address: Option<SocketAddr>,
     /// Client listener, connections and WebSockets.
     clients: TaskTracker,
     /// Everything else.
@@ -147,11 +177,26 @@ impl Drop for Node {
 }
 
 impl Node {
-    /// Starts a node; when this returns, clients are served.
+    /// Begins to set up a node.
+    #[must_use]
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    /// Starts a node that brings nothing but its configuration; when this returns, clients are served.
     ///
     /// # Errors
-    /// An address cannot be listened on.
+    /// As [`NodeBuilder::start`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::builder().config(config).start().await
+    }
+
+    /// Starts a node with what the application brings.
+    pub(crate) async fn launch(
+        config: Config,
+        mut application: Application,
+        handle: NodeHandle,
+    ) -> Result<Self, StartError> {
         let clock = Clock::start();
         let name = config.node_name();
         info!(node = %name, version = env!("CARGO_PKG_VERSION"), "node starts");
@@ -160,16 +205,26 @@ impl Node {
         if config.seti.trust_handshake_user {
             warn!("seti.trust_handshake_user is on: whoever connects may claim to be any user");
         }
-        // Both addresses are taken before anything runs, so that a failure leaves nothing behind.
+        // All addresses are taken before anything runs, so that a failure leaves nothing behind.
         let client_listener = listen("client.listen", config.client.listen).await?;
         let admin_listener = listen("admin.listen", config.admin.listen).await?;
         let client_address =
             local_address("client.listen", config.client.listen, &client_listener)?;
         let admin_address = local_address("admin.listen", config.admin.listen, &admin_listener)?;
 
+        let (api_listener, api_address) = match config.api.listen {
+            None => (None, None),
+            Some(address) => {
+                let listener = listen("api.listen", address).await?;
+                let address = local_address("api.listen", address, &listener)?;
+                (Some(listener), Some(address))
+            }
+        };
+
         let metrics = Arc::new(Metrics::new()?);
         let security = Security::new(&config, &name, Arc::clone(&metrics))?;
-        let engine = Engine::new(config.session.clone(), security.policy());
+        let policy = application.policy(&config, security.policy())?;
+        let engine = Engine::new(config.session.clone(), policy);
         engine.set_wall_clock(since_1970().as_millis() as u64, clock.now());
         security.attach(&engine);
         let tls = load_tls(&config, &metrics)?;
@@ -180,6 +235,12 @@ impl Node {
 
         let cluster = ClusterParts::prepare(&config, &url, &engine, clock)?;
         start_services(&config, &name, &engine, &cluster, clock, &background, &end)?;
+        let tasks = Tasks::new(background.clone(), end.clone());
+        services::call_hooks::start(&config.services, &name, &engine, &metrics, tasks.clone())
+            .map_err(StartError::Services)?;
+        let local_sessions = Arc::new(LocalSessions::default());
+        engine.add_session_listener(Arc::clone(&local_sessions) as Arc<dyn SessionListener>);
+        application.attach(&config, &engine, &cluster)?;
         let shared = Arc::new(Shared {
             name,
             engine,
@@ -189,10 +250,15 @@ impl Node {
             cluster,
             security,
             tls,
+            api_tokens: Tokens::new(&config.api),
             reload: Notify::new(),
             drain_requested: CancellationToken::new(),
+            local_sessions,
+            tasks,
+            ended: end.clone(),
             config,
         });
+        handle.tie(&shared);
         background.spawn(tick(Arc::clone(&shared), end.clone()));
         let reload_ms = shared.config.client.tls.reload_interval_ms;
         if let Some(tls) = shared.tls.clone().filter(|_| reload_ms > 0) {
@@ -207,8 +273,11 @@ impl Node {
         }
         let node = Self {
             shared,
+            handle,
+            client_url: url.clone(),
             client_address,
             admin_address,
+            api_address,
             clients: TaskTracker::new(),
             background,
             stop_accepting: CancellationToken::new(),
@@ -221,6 +290,9 @@ impl Node {
             .join(Duration::from_millis(node.shared.config.mesh.join_wait_ms))
             .await?;
         node.serve_clients(client_listener);
+        if let Some(listener) = api_listener {
+            node.serve_api(listener);
+        }
         node.shared.readiness.clear(Unready::Starting);
         info!(node = %node.shared.name, client = %client_address, url = %url, admin = %admin_address, "node is ready");
         Ok(node)
@@ -247,6 +319,40 @@ impl Node {
             }),
         };
         self.background.spawn(server.run());
+    }
+
+    /// The API ends with the clients, before the cluster is left: what an application has published reaches the siblings.
+    fn serve_api(&self, listener: TcpListener) {
+        let shared = &self.shared;
+        let (client, api) = (&shared.config.client, &shared.config.api);
+        if let Some(address) = self.api_address {
+            info!(api = %address, tls = api.tls, "the API is served");
+            if !api.tls && !address.ip().is_loopback() {
+                warn!(api = %address, "the API is served in clear text on more than this machine: tokens and data can be read on the way; set api.tls");
+            }
+        }
+        let watch = Arc::clone(&shared.api_tokens).watch(Arc::clone(&shared.metrics));
+        self.background
+            .spawn(self.end.clone().run_until_cancelled_owned(watch));
+        let server = HttpServer {
+            listener,
+            stop: self.stop_accepting.clone(),
+            shared: Arc::new(http_server::Shared {
+                router: api::router(Api::new(Arc::clone(shared), Arc::clone(&shared.api_tokens))),
+                limits: Limits {
+                    max_connections: api.max_connections,
+                    header_timeout: Duration::from_millis(client.header_timeout_ms),
+                    write_timeout: Duration::from_millis(client.write_timeout_ms),
+                    max_header_bytes: client.max_header_bytes,
+                    http2: Some(http2_limits(&client.http2)),
+                },
+                tls: shared.tls.clone().filter(|_| api.tls),
+                tracker: self.clients.clone(),
+                close: self.close_clients.clone(),
+                metrics: None,
+            }),
+        };
+        self.clients.spawn(server.run());
     }
 
     fn serve_clients(&self, listener: TcpListener) {
@@ -281,6 +387,18 @@ impl Node {
         self.clients.spawn(server.run());
     }
 
+    /// The node for the code inside it: publishing, users, local sessions, objects, members. To be cloned and handed on.
+    #[must_use]
+    pub fn handle(&self) -> &NodeHandle {
+        &self.handle
+    }
+
+    /// How others reach the client endpoint: `client.url`, or made from the address that is listened on.
+    #[must_use]
+    pub fn client_url(&self) -> &str {
+        &self.client_url
+    }
+
     /// Where clients are accepted; useful when the port was chosen by the system.
     #[must_use]
     pub fn client_address(&self) -> SocketAddr {
@@ -291,6 +409,12 @@ impl Node {
     #[must_use]
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
+    }
+
+    /// Where back-end applications reach the API; `None` when it is off.
+    #[must_use]
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api_address
     }
 
     /// Where siblings reach this node; `None` when it runs alone.
@@ -326,13 +450,32 @@ impl Node {
         &self.shared.readiness
     }
 
-    /// Reads the files again that may have changed, as on SIGHUP: the secrets of the mesh, the TLS certificate and key. What
+    /// Reads the files again that may have changed, as on SIGHUP: the secrets of the mesh, the tokens of the API, the TLS certificate and key. What
     /// cannot be used is logged and counted, and the node goes on with what it has.
     pub async fn reload(&self) {
         self.shared.reload.notify_one();
+        self.shared.api_tokens.reload();
         if let Some(tls) = self.shared.tls.clone() {
             // A panic in there is in the log already.
             let _ = tokio::task::spawn_blocking(move || tls.reload()).await;
+        }
+    }
+
+    /// Ends the node at once: connections are cut, siblings are told goodbye. For the orderly end, in which clients are told and what waits for
+    /// them is sent, see [`Node::drain`].
+    pub async fn shutdown(self) {
+        self.stop_accepting.cancel();
+        self.close_clients.cancel();
+        self.clients.close();
+        self.shared.cluster.leave().await;
+        self.end.cancel();
+        self.background.close();
+        let ended = async {
+            self.clients.wait().await;
+            self.background.wait().await;
+        };
+        if tokio::time::timeout(SHUTDOWN_MAX, ended).await.is_err() {
+            warn!("shutdown: what has not ended is cut off");
         }
     }
 
@@ -386,11 +529,16 @@ impl Node {
         }
         info!("node has ended");
     }
-    /// Waits until nothing waits for any session any more, for a part of the time there is.
+
+    /// Waits until nothing waits for any session any more and all calls are answered, for a part of the time there is.
     async fn flush(&self, deadline: Instant) {
         let part = deadline.duration_since(Instant::now()).min(FLUSH_MAX);
         let end = Instant::now() + part;
-        while self.shared.engine.stats().queue_bytes > 0 && Instant::now() < end {
+        let waits = || {
+            let stats = self.shared.engine.stats();
+            stats.queue_bytes > 0 || stats.calls > 0
+        };
+        while waits() && Instant::now() < end {
             tokio::time::sleep(FLUSH_LOOK).await;
         }
     }
@@ -531,6 +679,7 @@ async fn tick(shared: Arc<Shared>, end: CancellationToken) {
             .set_wall_clock(since_1970().as_millis() as u64, now);
         shared.engine.tick(now);
         shared.security.tick(&shared.engine, now);
+        shared.local_sessions.tick(&shared.engine, now);
         shared.cluster.judge(&shared.readiness);
     }
 }

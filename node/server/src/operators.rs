@@ -69,12 +69,20 @@ fn member(member: &Member, this: bool) -> Value {
 /// `GET /admin/links`: the links that this node has opened, also to siblings that have left.
 async fn links(State(shared): State<Arc<Shared>>) -> Response {
     let links = shared.cluster.links().into_iter().map(|link| {
+        let ms = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);
         json!({
-            "sibling": link.sibling,
+            "sibling": link.sibling.as_str(),
             "up": link.up,
-            "rtt_ms": link.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+            "rtt_ms": ms(link.rtt),
+            "rtt_of_sibling_ms": ms(link.rtt_of_sibling),
             "queue_bytes": link.queue_bytes,
+            "window_bytes": link.window_bytes,
             "publications_sent": link.publications_sent,
+            "publications_lost": link.publications_lost,
+            "bytes_sent": link.bytes_sent,
+            "bytes_received": link.bytes_received,
+            "resumes": link.resumed,
+            "frames_resent": link.frames_resent,
         })
     });
     let links: Vec<Value> = links.collect();

@@ -37,7 +37,7 @@ impl<N: Net> Actor<N> {
             if let Some(forgotten) = inbound.interest.add(name, limit, engine) {
                 self.shared.counters.interest_coarse.add(1);
                 tracing::warn!(
-                    link = link.0,
+                    name = self.membership.at(link).as_ref().map(NodeName::as_str),
                     limit,
                     "a sibling asks for too many channels: it is sent everything"
                 );

@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use super::super::dial;
 use super::super::shared::{Admission, LinkRecord, MemberEntry};
-use super::super::tasks;
 use super::{Actor, In, Out};
 use crate::cluster::Dialect;
 use crate::forwarding::{SiblingInterest, Untold};
@@ -28,7 +27,6 @@ impl<N: Net> Actor<N> {
         as_member: &Member,
         member: Member,
         queue: Arc<LinkQueue>,
-        rtt_us: Arc<AtomicU64>,
         now: Duration,
     ) {
         let Some(out) = self.outs.get_mut(&link) else {
@@ -41,7 +39,8 @@ impl<N: Net> Actor<N> {
             return;
         }
         // From here on it is told the snapshot, as fast as it takes it, and then what changes.
-        (out.queue, out.rtt_us) = (Some(queue), rtt_us);
+        out.queue = Some(queue);
+        "a new life of it was reached".clone_into(&mut self.because);
         self.membership.out_up(link, address, member, now);
     }
 
@@ -54,6 +53,7 @@ impl<N: Net> Actor<N> {
         now: Duration,
     ) -> Result<Admission, Refusal> {
         let name = proof.identity.name.clone();
+        "it has opened another link, of this life or of a new one".clone_into(&mut self.because);
         self.membership
             .admit(link, proof.identity, proof.uptime_ms, now)?;
         let inbound = In {
@@ -99,7 +99,9 @@ impl<N: Net> Actor<N> {
         inbound.early_bytes += body.len() + 64;
         inbound.early.push((channel, body));
         if inbound.early_bytes > self.shared.config.limits.state_queue_bytes {
+            "it has sent too much before it joined".clone_into(&mut self.because);
             tracing::warn!(
+                name = self.membership.at(link).as_ref().map(NodeName::as_str),
                 link = link.0,
                 "too much state before the sibling has joined"
             );
@@ -114,12 +116,11 @@ impl<N: Net> Actor<N> {
             cancel: cancel.clone(),
             queue: None,
             untold: Untold::default(),
-            rtt_us: Arc::default(),
         };
         self.outs.insert(link, out);
         let uptime_ms = self.membership.uptime_ms(now);
         let (net, shared) = (self.net.clone(), self.shared.clone());
-        let task = tasks::dial(net, shared, link, address, uptime_ms, cancel);
+        let task = dial::dial(net, shared, link, address, uptime_ms, cancel);
         self.shared.tasks.spawn(Box::pin(task));
     }
 
@@ -147,11 +148,7 @@ impl<N: Net> Actor<N> {
     }
 
     pub(super) fn member_joined(&mut self, member: Member, out: LinkId, inbound: LinkId) {
-        let Some((queue, rtt_us)) = self
-            .outs
-            .get(&out)
-            .and_then(|out| Some((out.queue.clone()?, out.rtt_us.clone())))
-        else {
+        let Some(queue) = self.outs.get(&out).and_then(|out| out.queue.clone()) else {
             return;
         };
         tracing::info!(name = %member.name, incarnation = %member.incarnation, address = %member.mesh_address, "joined");
@@ -166,7 +163,6 @@ impl<N: Net> Actor<N> {
             name,
             LinkRecord {
                 queue: queue.clone(),
-                rtt_us,
                 up: true,
             },
         );
@@ -193,7 +189,8 @@ impl<N: Net> Actor<N> {
     }
 
     pub(super) fn member_left(&mut self, member: &Member) {
-        tracing::info!(name = %member.name, incarnation = %member.incarnation, "left");
+        let because = self.because.as_str();
+        tracing::info!(name = %member.name, incarnation = %member.incarnation, address = %member.mesh_address, because, "left");
         self.shared.members.write().remove(&member.name);
         if let Some(record) = self.shared.links.lock().get_mut(&member.name) {
             record.up = false;

@@ -6,7 +6,6 @@ mod links;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,9 +15,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::shared::{Bulk, Event, Receivers, Shared};
+use super::tasks::warn;
+use crate::counters::Problem;
 use crate::forwarding::{Forgotten, SiblingInterest, Untold};
 use crate::link::{LinkEnd, LinkQueue};
-use crate::membership::{Command, LinkId, Membership, Settings};
+use crate::membership::{Command, Conflict, LinkId, Membership, Settings};
 use crate::net::Net;
 use crate::wire::{Frame, Interest, Refusal};
 use crate::{Incarnation, Member, MembershipListener, NodeName, StateChannel, StateHandler};
@@ -38,7 +39,6 @@ struct Out {
     queue: Option<Arc<LinkQueue>>,
     /// What is to be told once there is room in the queue.
     untold: Untold,
-    rtt_us: Arc<AtomicU64>,
 }
 
 /// A link that a sibling opened.
@@ -75,6 +75,8 @@ pub(crate) struct Actor<N> {
     next_told: LinkId,
     /// There is more to be done without waiting for anything.
     more: bool,
+    /// Why a sibling that leaves now does so, for the log.
+    because: String,
 }
 
 /// Tells the status when the actor ends in any other way than it should.
@@ -117,6 +119,7 @@ impl<N: Net> Actor<N> {
             forgotten: VecDeque::new(),
             next_told: LinkId(0),
             more: false,
+            because: String::new(),
             shared,
         }
     }
@@ -181,6 +184,9 @@ impl<N: Net> Actor<N> {
                 break;
             }
         }
+        if self.leaving.is_none() {
+            "this node stops".clone_into(&mut self.because);
+        }
         self.membership.leave(shared.clock.elapsed());
         self.perform(shared.clock.elapsed());
         shared.cancel.cancel();
@@ -202,7 +208,10 @@ impl<N: Net> Actor<N> {
             Bulk::Interest(link, interest) => self.work = Some((link, interest, 0)),
             Bulk::State(link, channel, body, _permit) => self.state(link, channel, body, now),
             Bulk::Foreign(foreign) => self.foreign(foreign),
-            Bulk::SiblingLeaves(link) => self.membership.sibling_leaves(link, now),
+            Bulk::SiblingLeaves(link) => {
+                "it leaves on purpose".clone_into(&mut self.because);
+                self.membership.sibling_leaves(link, now);
+            }
         }
     }
 
@@ -230,9 +239,8 @@ impl<N: Net> Actor<N> {
                 as_member,
                 member,
                 queue,
-                rtt_us,
             } => {
-                self.out_up(link, address, &as_member, member, queue, rtt_us, now);
+                self.out_up(link, address, &as_member, member, queue, now);
             }
             Event::OutDown { link, end } => {
                 self.outs.remove(&link);
@@ -268,9 +276,13 @@ impl<N: Net> Actor<N> {
         }
     }
 
-    fn log_end(&self, direction: &str, link: LinkId, end: &LinkEnd) {
-        if *end != LinkEnd::Cancelled {
-            tracing::info!(direction, link = link.0, %end, "a link has ended");
+    /// Says which link has ended, and keeps the reason for what comes of it.
+    fn log_end(&mut self, direction: &str, link: LinkId, end: &LinkEnd) {
+        self.because = format!("the {direction} link has ended: {end}");
+        if *end != LinkEnd::Cancelled
+            && let Some(name) = self.membership.at(link)
+        {
+            tracing::info!(%name, direction, link = link.0, %end, "a link has ended");
         }
     }
 
@@ -285,6 +297,7 @@ impl<N: Net> Actor<N> {
         if now.saturating_sub(self.state_tick) >= STATE_TICK {
             self.state_tick = now;
             *self.shared.known.write() = self.membership.ips();
+            self.shared.settle_losses(now);
             for handler in self.handlers.values() {
                 handler.tick();
             }
@@ -309,6 +322,7 @@ impl<N: Net> Actor<N> {
         if let (Some(done), None) = (leave, &self.leaving) {
             self.leaving = Some((Instant::now() + LEAVE_TIMEOUT, done));
             self.shared.status.lock().leaving = true;
+            "this node leaves".clone_into(&mut self.because);
             self.membership.leave(self.shared.clock.elapsed());
         }
     }
@@ -346,6 +360,13 @@ impl<N: Net> Actor<N> {
                 inbound,
             } => self.member_joined(member, out, inbound),
             Command::Left(member) => self.member_left(&member),
+            Command::Twins(Conflict { name, holder }) => {
+                self.shared.counters.name_conflicts.add(1);
+                let problem = format!(
+                    "two live nodes are called {name} and give this address: one is refused"
+                );
+                warn(Problem::NameConflict, &self.shared, holder, &problem);
+            }
             Command::SendKnown(link, addresses) => {
                 if let Some(queue) = self.outs.get(&link).and_then(|out| out.queue.as_ref()) {
                     let _ = queue.push_control(&Frame::Known(addresses));
@@ -359,6 +380,7 @@ impl<N: Net> Actor<N> {
         tracing::warn!("the process was suspended: the node starts over");
         self.shared.counters.suspensions.add(1);
         let incarnation = Incarnation(self.shared.random.next_u64());
+        "this node starts over".clone_into(&mut self.because);
         self.membership.restart(incarnation, now);
         self.shared.me.write().incarnation = incarnation;
         self.perform(now);

@@ -2,7 +2,7 @@ use halley_bayeux::{DefaultPolicy, EngineConfig};
 
 use super::interest::CHANNELS_PER_TURN;
 use super::*;
-use crate::wire::{MAC_BYTES, Proof};
+use crate::wire::{LinkClaim, MAC_BYTES, Proof};
 use crate::{Clock, ClusterConfig, RandomSource, Secret, TokioNet};
 
 fn shared() -> (Arc<Shared>, Receivers) {
@@ -31,6 +31,7 @@ async fn admit(shared: &Shared, link: u64, name: &str) {
     let proof = Proof {
         identity: member(name, u16::try_from(link).unwrap() + 10),
         uptime_ms: 0,
+        link: LinkClaim::default(),
         mac: [0; MAC_BYTES],
     };
     shared

@@ -61,9 +61,11 @@ impl Engine {
         });
     }
 
-    /// Whether the channel is known: it is in the tree, or has an authorizer.
+    /// Whether the channel is known: it is in the tree, or has an authorizer or a listener.
     pub(super) fn channel_exists(&self, channel: &ChannelName) -> bool {
-        self.tree.contains(channel) || self.authorizers.load().contains_key(channel)
+        self.tree.contains(channel)
+            || self.authorizers.load().contains_key(channel)
+            || self.message_listeners.load().contains_key(channel)
     }
 
     /// Asks the policy, and then the authorizers.

@@ -34,6 +34,9 @@ impl Engine {
     /// Publishes on a broadcast channel to this node's sessions and to taps, as if a client had, but without asking the policy. Returns
     /// the number of sessions reached. A channel that is not a broadcast channel reaches nobody.
     pub fn publish(&self, publication: &Arc<Publication>, now: Millis) -> usize {
+        if self.publication_stopped(publication, now) {
+            return 0;
+        }
         self.fan_out(&self.stamped(publication, false, now), None, true, now)
     }
 
@@ -80,7 +83,7 @@ impl Engine {
             return 0;
         }
         let skipped = publisher
-            .filter(|_| !self.config.broadcast_to_publisher)
+            .filter(|session| !self.broadcasts_to_publisher(session, channel))
             .map(|session| session.key());
         let lazy = self.lazy_until(publication, now);
         let mut tally = Tally::default();
@@ -113,13 +116,12 @@ impl Engine {
             return;
         }
         let mut replaced = None;
-        for extension in self
-            .extensions
-            .load()
-            .iter()
-            .rev()
-            .filter(|e| e.sees_deliveries())
-        {
+        let (all, own) = (
+            self.extensions.load(),
+            self.session_extensions(Some(session)),
+        );
+        let extensions = all.iter().rev().chain(own.iter().rev());
+        for extension in extensions.filter(|e| e.sees_deliveries()) {
             match extension.outgoing_delivery(session, replaced.as_ref().unwrap_or(publication)) {
                 Delivery::Unchanged => {}
                 Delivery::Replace(other) => replaced = Some(other),

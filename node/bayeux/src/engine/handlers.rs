@@ -12,6 +12,7 @@ use crate::{
 };
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The held connects of a session's browser.
 pub(super) struct Slots<'a> {
@@ -41,6 +42,24 @@ impl BrowserSlots for Slots<'_> {
     }
 }
 
+/// A session's place while its handshake is in process; survives a policy that answers later, and cancellation.
+struct Place<'a>(&'a Engine);
+
+impl<'a> Place<'a> {
+    fn take(engine: &'a Engine) -> Option<Self> {
+        // Before the sessions are counted: who gives a place back here has made a session or none, and is seen in one of the two.
+        let handshakes = engine.handshakes.fetch_add(1, Ordering::AcqRel) + 1;
+        let place = Self(engine);
+        (engine.session_count() + handshakes <= engine.config.max_sessions).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// How long a client is advised to wait when the node has all the sessions it may have.
 const LIMIT_INTERVAL_MS: u64 = 10_000;
 
@@ -51,14 +70,14 @@ impl Engine {
         message: &Message<'_>,
         reply: &mut Reply<'_>,
     ) -> Outcome {
-        if self.session_count() >= self.config.max_sessions {
+        let Some(_place) = Place::take(self) else {
             reply.refuse(refusal::SESSION_LIMIT_REACHED);
             reply.advice = Some(Advice {
                 interval_ms: Some(LIMIT_INTERVAL_MS),
                 ..Advice::HANDSHAKE
             });
             return Outcome::Replied;
-        }
+        };
         let (user, attachment) = match self.policy.can_handshake(message).resolve().await {
             HandshakeVerdict::Grant { user, attachment } => (user, attachment),
             HandshakeVerdict::Deny { reason, advice } => {
@@ -201,7 +220,7 @@ impl Engine {
             }
             ConnectOutcome::Unknown => {
                 reply.refuse(refusal::SESSION_UNKNOWN);
-                reply.advice = Some(Advice::HANDSHAKE);
+                reply.advice = Some(session.advice_of_end());
                 return Outcome::Replied;
             }
         }
@@ -263,7 +282,7 @@ impl Engine {
         if channel.kind() == ChannelKind::Meta {
             return Err(refusal::SUBSCRIBE_FAILED.into());
         }
-        self.subscribe_session(session, channel)
+        self.subscribe_unasked(session, channel)
     }
 
     /// Whether the channel is one of the cluster's that remote sessions do not reach.
@@ -272,7 +291,7 @@ impl Engine {
     }
 
     /// Subscribes without asking the policy.
-    pub(super) fn subscribe_session(
+    pub(super) fn subscribe_unasked(
         &self,
         session: &Arc<Session>,
         channel: &ChannelName,
@@ -318,23 +337,10 @@ impl Engine {
                 _ if !self.channel_exists(channel) => {
                     return reply.refuse(refusal::CHANNEL_MISSING);
                 }
-                _ => self.unsubscribe_session(session, channel),
+                _ => {
+                    self.unsubscribe_session(session, channel);
+                }
             }
-        }
-    }
-
-    pub(super) fn unsubscribe_session(&self, session: &Arc<Session>, channel: &ChannelName) {
-        let listeners = self.subscription_listeners.load();
-        {
-            let mut subscriptions = session.subscriptions.lock();
-            let Ok(position) = subscriptions.channels.binary_search(channel) else {
-                return;
-            };
-            subscriptions.channels.remove(position);
-            self.tree.unsubscribe(channel, session.key(), &listeners);
-        }
-        for listener in listeners.iter() {
-            listener.unsubscribed(session, channel);
         }
     }
 
@@ -385,6 +391,9 @@ impl Engine {
             // The channel only has to exist for a later unsubscribe to find it: beyond the limits it simply does not.
             let creator = Some(session).filter(|session| !session.is_local());
             let _ = self.tree.create(channel, creator);
+        }
+        if self.message_stopped(Some(session), message, context.now) {
+            return reply.refuse(refusal::MESSAGE_DELETED);
         }
         let publication = Publication::relay(channel.clone(), message.raw);
         let publication = if self.config.timestamp {

@@ -22,6 +22,10 @@ pub struct LocalSession {
 pub struct Refused(String);
 
 impl Refused {
+    pub(super) fn new(error: &str) -> Self {
+        Self(error.to_owned())
+    }
+
     /// The Bayeux error string, `code:args:text`.
     #[must_use]
     pub fn error(&self) -> &str {

@@ -1,15 +1,20 @@
 //! The engine: joins sessions, channels, hooks and time. Each file holds one step of a message's way.
 
 mod authorizers;
+mod channels;
 mod fan_out;
 mod handlers;
 mod http;
 mod lazy;
 mod lifecycle;
+mod listing;
 mod local_session;
 mod pipeline;
 mod services;
+mod session_hooks;
 mod websocket;
+
+pub(crate) use listing::smallest;
 
 pub use http::{HeldConnect, HttpOutcome, HttpReply, HttpRequest, Released, WriteTicket};
 pub use local_session::{LocalSession, Refused};
@@ -28,6 +33,7 @@ use crate::{
 use ahash::RandomState;
 use arc_swap::ArcSwap;
 use authorizers::Authorizers;
+use channels::{MessageListeners, SilentChannels};
 use lazy::LazyChannels;
 use lifecycle::Sweeps;
 use parking_lot::Mutex;
@@ -37,7 +43,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// A list of hooks, read on every message and written before serving.
 type Hooks<T> = ArcSwap<Vec<Arc<T>>>;
@@ -62,6 +68,10 @@ pub struct Engine {
     session_listeners: Hooks<dyn SessionListener>,
     subscription_listeners: Hooks<dyn SubscriptionListener>,
     extensions: Hooks<dyn Extension>,
+    message_listeners: ArcSwap<MessageListeners>,
+    silent_channels: ArcSwap<SilentChannels>,
+    /// Whether a session has an extension or a setting of its own, of those that are looked for with each message.
+    session_hooks: AtomicBool,
     /// Whether any extension wants to see each delivery.
     sees_deliveries: AtomicBool,
     /// Whether more waits for all sessions together than may; as of the last tick.
@@ -69,6 +79,8 @@ pub struct Engine {
     authorizers: ArcSwap<Authorizers>,
     lazy_channels: ArcSwap<LazyChannels>,
     services: ArcSwap<Handlers>,
+    /// Handshakes in process: each has a session's place.
+    handshakes: AtomicUsize,
     /// Calls without an answer yet, those of ended sessions included.
     calls: AtomicU64,
     taps: Mutex<HashMap<u64, Arc<TapEntry>, RandomState>>,
@@ -89,6 +101,19 @@ fn push<T: ?Sized>(hooks: &Hooks<T>, hook: &Arc<T>) {
         list.push(hook.clone());
         list
     });
+}
+
+fn same<T: ?Sized>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other))
+}
+
+fn pull<T: ?Sized>(hooks: &Hooks<T>, hook: &Arc<T>) -> bool {
+    let before = hooks.rcu(|list| {
+        let mut list = Vec::clone(list);
+        list.retain(|known| !same(known, hook));
+        list
+    });
+    before.iter().any(|known| same(known, hook))
 }
 
 impl Engine {
@@ -118,11 +143,15 @@ impl Engine {
             session_listeners: ArcSwap::default(),
             subscription_listeners: ArcSwap::default(),
             extensions: ArcSwap::default(),
+            message_listeners: ArcSwap::default(),
+            silent_channels: ArcSwap::default(),
+            session_hooks: AtomicBool::new(false),
             sees_deliveries: AtomicBool::new(false),
             queues_full: AtomicBool::new(false),
             authorizers: ArcSwap::default(),
             lazy_channels: ArcSwap::from_pointee(lazy_channels),
             services: ArcSwap::default(),
+            handshakes: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
             taps: Mutex::default(),
             overflowed: Mutex::default(),
@@ -168,9 +197,19 @@ impl Engine {
         push(&self.session_listeners, &listener);
     }
 
+    /// Removes a listener of sessions. False when it is not there. It may still be called for what is under way.
+    pub fn remove_session_listener(&self, listener: &Arc<dyn SessionListener>) -> bool {
+        pull(&self.session_listeners, listener)
+    }
+
     /// Adds a listener of subscriptions. It is not told of those that exist already.
     pub fn add_subscription_listener(&self, listener: Arc<dyn SubscriptionListener>) {
         push(&self.subscription_listeners, &listener);
+    }
+
+    /// Removes a listener of subscriptions. False when it is not there.
+    pub fn remove_subscription_listener(&self, listener: &Arc<dyn SubscriptionListener>) -> bool {
+        pull(&self.subscription_listeners, listener)
     }
 
     /// Adds an extension, behind those already there.
@@ -179,6 +218,11 @@ impl Engine {
             self.sees_deliveries.store(true, Ordering::Relaxed);
         }
         push(&self.extensions, &extension);
+    }
+
+    /// Removes an extension. False when it is not there.
+    pub fn remove_extension(&self, extension: &Arc<dyn Extension>) -> bool {
+        pull(&self.extensions, extension)
     }
 
     /// Adds a tap without patterns.

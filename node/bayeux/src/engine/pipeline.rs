@@ -9,7 +9,7 @@ use crate::refusal::{self, FrameRefusal};
 use crate::reply::Reply;
 use crate::session::{Session, Transport};
 use crate::{
-    Activity, Advice, ChannelKind, ChannelName, Flow, HttpRequest, Millis, Request, RequestHead,
+    Activity, Advice, ChannelKind, ChannelName, HttpRequest, Millis, Request, RequestHead,
     SessionId, UpgradeHead, timestamp, timesync,
 };
 use smallvec::SmallVec;
@@ -245,19 +245,32 @@ impl Engine {
         if self.config.timesync && valid.channel.kind() == ChannelKind::Meta {
             timesync::begin(raw.ext, reply, self.unix_ms(context.now));
         }
-        if self.stopped_by_extension(context, &message, reply) {
+        // A disconnect may land before the connect is through.
+        let began = valid.meta == Some(Meta::Connect)
+            && context.session.is_some_and(|session| session.is_live());
+        if self.stopped_by_extension(context.session, &message, reply, context.now) {
+            reply.refuse(refusal::MESSAGE_DELETED);
             return Outcome::Replied;
         }
         if valid.meta == Some(Meta::Handshake) {
+            if self.message_stopped(None, &message, context.now) {
+                reply.refuse(refusal::MESSAGE_DELETED);
+                return Outcome::Replied;
+            }
             return self.handshake(context, &message, reply).await;
         }
         let Some(session) = self.check_session(context, valid.meta, raw) else {
             reply.refuse(refusal::SESSION_UNKNOWN);
             if valid.meta == Some(Meta::Connect) {
-                reply.advice = Some(Advice::HANDSHAKE);
+                let ended = context.session.filter(|_| began);
+                reply.advice = Some(ended.map_or(Advice::HANDSHAKE, |s| s.advice_of_end()));
             }
             return Outcome::Replied;
         };
+        if valid.meta.is_some() && self.message_stopped(Some(session), &message, context.now) {
+            reply.refuse(refusal::MESSAGE_DELETED);
+            return Outcome::Replied;
+        }
         match (valid.meta, valid.channel.kind()) {
             (Some(Meta::Connect), _) => return self.connect(context, session, raw, reply),
             (Some(Meta::Disconnect), _) => {
@@ -278,23 +291,6 @@ impl Engine {
             (_, ChannelKind::Broadcast) => self.broadcast(context, session, &message, reply).await,
         }
         Outcome::Replied
-    }
-
-    fn stopped_by_extension(
-        &self,
-        context: &Context<'_>,
-        message: &Message<'_>,
-        reply: &mut Reply<'_>,
-    ) -> bool {
-        let stopped = self
-            .extensions
-            .load()
-            .iter()
-            .any(|e| e.incoming(context.session, message, reply, context.now) == Flow::Stop);
-        if stopped {
-            reply.refuse(refusal::MESSAGE_DELETED);
-        }
-        stopped
     }
 
     /// The session, if the message names the one of its connection and that is live. Touches timers and binding (reference 3.4, 7.3).
@@ -339,13 +335,7 @@ impl Engine {
         if self.config.timesync && !reply.ext.is_empty() {
             timesync::complete(reply, now.since(reply.received));
         }
-        let dropped = self
-            .extensions
-            .load()
-            .iter()
-            .rev()
-            .any(|e| e.outgoing_reply(session, reply, now) == Flow::Stop);
-        if dropped {
+        if self.reply_dropped_by_extension(session, reply, now) {
             return false;
         }
         out.push(if out.is_empty() { b'[' } else { b',' });

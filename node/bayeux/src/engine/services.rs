@@ -1,7 +1,7 @@
 use super::Engine;
 use super::pipeline::{Context, Origin};
 use crate::message::Message;
-use crate::refusal::{Denied, denied};
+use crate::refusal::{self, Denied, denied};
 use crate::reply::Reply;
 use crate::session::Session;
 use crate::{ChannelName, LIMIT_REACHED, RemoteCall, Responder, Service, ServiceReply};
@@ -44,6 +44,12 @@ impl Engine {
         before.contains_key(channel)
     }
 
+    /// Whether a call on this service channel would be answered: a remote call is set for it, or for a pattern that matches it first.
+    #[must_use]
+    pub fn answers_calls(&self, channel: &ChannelName) -> bool {
+        matches!(self.handler_of(channel), Some(Handler::Call(_)))
+    }
+
     fn set_handler(&self, channel: ChannelName, handler: Handler) {
         self.services.rcu(|handlers| {
             let mut handlers = Handlers::clone(handlers);
@@ -77,6 +83,9 @@ impl Engine {
             self.handler_of(message.channel()).is_some() || self.channel_exists(message.channel());
         if let Err(error) = self.authorise_publish(session, message, exists).await {
             return reply.refuse(error);
+        }
+        if self.message_stopped(Some(session), message, context.now) {
+            return reply.refuse(refusal::MESSAGE_DELETED);
         }
         reply.succeed();
         match self.handler_of(message.channel()) {

@@ -20,7 +20,7 @@ pub(crate) use state::{
     Binding, Enqueued, Hold, HoldPlace, NEVER, Phase, QueueLimits, State, Wakers,
 };
 
-use crate::{Attachment, ChannelName, Publication, SessionId, UserId};
+use crate::{Advice, Attachment, ChannelName, Publication, SessionId, UserId};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -214,6 +214,46 @@ impl Session {
     pub fn set_meta_connect_deliver_only(&self, only: bool) {
         let mut state = self.state.lock();
         state.deliver_only = only || state.acks.is_some();
+    }
+
+    /// Keeps a value with the session, under a name; gives back the one it replaces.
+    pub fn set_attribute(&self, name: &str, value: Attachment) -> Option<Attachment> {
+        let mut state = self.state.lock();
+        let attributes = &mut state.rare_mut().attributes;
+        match attributes.iter_mut().find(|(known, _)| &**known == name) {
+            Some((_, old)) => Some(std::mem::replace(old, value)),
+            None => {
+                attributes.push((name.into(), value));
+                None
+            }
+        }
+    }
+
+    /// What is kept under a name.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<Attachment> {
+        let state = self.state.lock();
+        let mut attributes = state.rare.as_ref()?.attributes.iter();
+        attributes.find_map(|(known, value)| (&**known == name).then(|| value.clone()))
+    }
+
+    /// Takes what is kept under a name.
+    pub fn remove_attribute(&self, name: &str) -> Option<Attachment> {
+        let mut state = self.state.lock();
+        let attributes = &mut state.rare.as_mut()?.attributes;
+        let position = attributes.iter().position(|(known, _)| &**known == name)?;
+        Some(attributes.swap_remove(position).1)
+    }
+
+    /// What a connect is told that was in process when the session ended: after a disconnect its client must not come back by itself.
+    pub(crate) fn advice_of_end(&self) -> Advice {
+        match self.state.lock().phase {
+            Phase::Ended(EndReason::Disconnected | EndReason::Server) => Advice {
+                interval_ms: Some(0),
+                ..Advice::NONE
+            },
+            _ => Advice::HANDSHAKE,
+        }
     }
 
     pub(crate) fn browser(&self) -> Option<&str> {

@@ -1,6 +1,6 @@
 use super::{Acks, EndReason, Transport};
 use crate::reply::ExtField;
-use crate::{Advice, EngineConfig, Millis, Publication, Reconnect};
+use crate::{Advice, Attachment, EngineConfig, Extension, Millis, Publication, Reconnect};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
@@ -55,11 +55,22 @@ pub(crate) struct Hold {
 }
 
 /// What most sessions do not have, so boxed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Rare {
     pub(crate) times: Overrides,
     /// Remote calls without an answer yet.
     pub(crate) calls: u32,
+    pub(crate) broadcast_to_publisher: Option<bool>,
+    pub(crate) extensions: Vec<Arc<dyn Extension>>,
+    pub(crate) attributes: Vec<(Box<str>, Attachment)>,
+}
+
+impl std::fmt::Debug for Rare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rare")
+            .field("times", &self.times)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Times that differ from the engine's for this session.

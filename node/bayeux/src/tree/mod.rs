@@ -12,6 +12,7 @@ mod snapshot;
 
 pub(crate) use snapshot::{Receiver, Snapshot, Subscriber};
 
+use crate::engine::smallest;
 use crate::session::Session;
 use crate::{ChannelName, SubscriptionListener};
 use arc_swap::{ArcSwap, Guard};
@@ -36,10 +37,21 @@ struct Control {
     /// Subscribed sessions; taps do not count.
     sessions: usize,
     unused_sweeps: u8,
+    /// Stays without subscribers.
+    persistent: bool,
     /// Taken out of the map: whoever still holds it must look again.
     removed: bool,
     /// The session that named the channel first, for its count.
     creator: Weak<Session>,
+}
+
+/// A channel of this node and how many of this node's sessions are subscribed to it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChannelUse {
+    /// Its name, or the pattern that sessions are subscribed to.
+    pub channel: ChannelName,
+    /// Subscribed sessions; siblings do not count.
+    pub sessions: usize,
 }
 
 /// Why a channel was not created.
@@ -125,6 +137,39 @@ impl ChannelTree {
         }
     }
 
+    pub(crate) fn set_persistent(&self, channel: &ChannelName, persistent: bool) {
+        loop {
+            let found = if persistent {
+                self.find_or_insert(channel, None)
+            } else {
+                match self.channels.pin().get(channel) {
+                    Some(found) => found.clone(),
+                    None => return,
+                }
+            };
+            let mut control = found.control.lock();
+            if !control.removed {
+                control.persistent = persistent;
+                control.unused_sweeps = 0;
+                return;
+            }
+        }
+    }
+
+    /// The sessions subscribed to exactly this channel.
+    pub(crate) fn sessions(&self, channel: &ChannelName) -> Vec<Arc<Session>> {
+        let channels = self.channels.pin();
+        let Some(found) = channels.get(channel) else {
+            return Vec::new();
+        };
+        let snapshot = found.subscribers.load();
+        let sessions = snapshot.iter().filter_map(|s| match &s.receiver {
+            Receiver::Session(session) => Some(session.clone()),
+            Receiver::Tap(_) => None,
+        });
+        sessions.collect()
+    }
+
     /// Subscribes; true when it was not subscribed before. `first` is told under the channel's lock when it is the first session.
     pub(crate) fn subscribe(
         &self,
@@ -199,6 +244,33 @@ impl ChannelTree {
             .collect()
     }
 
+    /// The first `limit` channels by name behind `after` that are `wanted`.
+    pub(crate) fn page(
+        &self,
+        after: &str,
+        limit: usize,
+        wanted: impl Fn(&ChannelName) -> bool,
+    ) -> Vec<ChannelUse> {
+        let channels = self.channels.pin();
+        let names = channels
+            .keys()
+            .filter(|name| name.as_str() > after && wanted(name));
+        let page = smallest(names, limit);
+        page.into_iter()
+            .map(|name| ChannelUse {
+                channel: name.clone(),
+                sessions: channels
+                    .get(name)
+                    .map_or(0, |channel| channel.control.lock().sessions),
+            })
+            .collect()
+    }
+
+    /// The subscribers of a channel at this instant; `None` when it does not exist.
+    pub(crate) fn snapshot(&self, channel: &ChannelName) -> Option<Arc<Snapshot>> {
+        Some(self.channels.pin().get(channel)?.subscribers.load_full())
+    }
+
     /// Calls `visit` once for each receiver that a message to `channel` reaches, whatever number of its patterns match. Returns how many.
     ///
     /// Takes no lock and allocates nothing per receiver: a receiver of a later snapshot is looked for in the earlier ones.
@@ -242,7 +314,7 @@ impl ChannelTree {
         let map = self.channels.pin();
         for (name, channel) in &map {
             let mut control = channel.control.lock();
-            if !channel.subscribers.load().is_empty() {
+            if control.persistent || !channel.subscribers.load().is_empty() {
                 control.unused_sweeps = 0;
                 continue;
             }

@@ -181,7 +181,7 @@ struct Pace<'a> {
     stalled: u64,
     /// How late batches were sent, in microseconds.
     lag: Histogram<u64>,
-    text: Vec<u8>,
+    batch: Vec<u8>,
     next: usize,
 }
 
@@ -211,7 +211,7 @@ impl Pace<'_> {
             .map(|_| usize::from(rand::rng().random_range(0..self.options.rooms)))
             .map(|room| room * self.publishers.len() + publisher)
             .collect();
-        self.text.clear();
+        self.batch.clear();
         let micros = self.tally.micros();
         for slot in &slots {
             self.published[*slot] += 1;
@@ -222,19 +222,14 @@ impl Pace<'_> {
                 sequence: self.published[*slot],
                 micros,
             };
-            self.text
-                .push(if self.text.is_empty() { b'[' } else { b',' });
-            let (id, client) = (session.draw_id(), session.id());
-            let head = format!(
-                r#"{{"channel":"{}","id":"{id}","clientId":"{client}","data":""#,
-                channel(room)
+            session.push_publication(
+                &mut self.batch,
+                &channel(room),
+                &stamp,
+                self.options.payload_bytes,
             );
-            self.text.extend_from_slice(head.as_bytes());
-            stamp.push(&mut self.text, self.options.payload_bytes);
-            self.text.extend_from_slice(b"\"}");
         }
-        self.text.push(b']');
-        if session.send(&self.text) == Sent::Stalled {
+        if session.publish(&mut self.batch) == Sent::Stalled {
             self.stalled += slots.len() as u64;
             for slot in slots {
                 self.published[slot] -= 1;
@@ -327,11 +322,22 @@ impl FanOut {
         });
         eprintln!("opening {clients} sessions ...");
         let opening = Instant::now();
-        let rooms = |client| self.rooms_of(client).into_iter().map(channel).collect();
-        let opened = open_sessions(targets, clients, rooms).await?;
+        let publishers = usize::from(self.publishers);
+        let step = clients / publishers;
+        // One further each time, so that they are on all servers too.
+        let publisher_of = |index: usize| index * step + index % step;
+        // Where publications go apart from deliveries, an answer to one may bring deliveries that overtake earlier ones: sessions that
+        // are in no room publish there.
+        let apart = targets.publish_apart();
+        let opened = open_sessions(
+            targets,
+            clients,
+            |client| self.rooms_of(client).into_iter().map(channel).collect(),
+            |client| !apart && (0..publishers).any(|index| publisher_of(index) == client),
+        )
+        .await?;
         let opening = opening.elapsed();
 
-        let publishers = usize::from(self.publishers);
         let (mut sessions, mut seen) = (Vec::with_capacity(clients), Vec::with_capacity(clients));
         for (client, (session, reader)) in opened.into_iter().enumerate() {
             let rooms = self.rooms_of(client);
@@ -347,18 +353,33 @@ impl FanOut {
             tokio::spawn(receiver.run(reader));
             sessions.push(session);
         }
-        let step = clients / publishers;
+        let publishing: Vec<_> = if apart {
+            let opened = open_sessions(targets, publishers, |_| Vec::new(), |_| true).await?;
+            let publish = |(session, reader): (Arc<Session>, Reader)| {
+                let receiver = Receiver {
+                    tally: tally.clone(),
+                    shard: 0,
+                    rooms: Vec::new(),
+                    publishers,
+                    last: Arc::default(),
+                };
+                tokio::spawn(receiver.run(reader));
+                session
+            };
+            opened.into_iter().map(publish).collect()
+        } else {
+            (0..publishers)
+                .map(|index| sessions[publisher_of(index)].clone())
+                .collect()
+        };
         let mut pace = Pace {
             options: &self,
             tally: &tally,
-            // One further each time, so that they are on all servers too.
-            publishers: (0..publishers)
-                .map(|index| sessions[index * step + index % step].clone())
-                .collect(),
+            publishers: publishing.clone(),
             published: vec![0; usize::from(self.rooms) * publishers],
             stalled: 0,
             lag: report::histogram(),
-            text: Vec::new(),
+            batch: Vec::new(),
             next: 0,
         };
         eprintln!(
@@ -397,7 +418,7 @@ impl FanOut {
             }
         }
         let ended = tally.ended.lock().clone();
-        for session in &sessions {
+        for session in sessions.iter().chain(&publishing) {
             session.say_goodbye();
         }
 

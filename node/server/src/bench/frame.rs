@@ -10,13 +10,6 @@ const BYTES_MAX: usize = 64 << 20;
 const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
 
-/// A text frame.
-pub(super) fn text(payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(payload.len() + 14);
-    push_text(&mut out, payload);
-    out
-}
-
 /// Appends a text frame.
 pub(super) fn push_text(out: &mut Vec<u8>, payload: &[u8]) {
     push(out, 0x1, payload);

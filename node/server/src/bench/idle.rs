@@ -61,7 +61,15 @@ impl Idle {
             .context("the idle load needs --server-pid")?;
         eprintln!("opening {count} sessions ...");
         let opening = Instant::now();
-        let opened = open_sessions(targets, count, |session| vec![self.channel(session)]).await?;
+        // One publishes for all: with long-polling that takes a connection more.
+        let publications = if self.distinct_channels { count } else { 1 };
+        let opened = open_sessions(
+            targets,
+            count,
+            |session| vec![self.channel(session)],
+            |session| session < publications,
+        )
+        .await?;
         let opening = opening.elapsed();
 
         let alive = Arc::new(AtomicU64::new(0));
@@ -95,23 +103,16 @@ impl Idle {
         let held = servers.usage()?.unwrap_or_default();
         let (elapsed, own) = (held_from.elapsed(), (own, own_usage()?));
 
-        let publications = if self.distinct_channels { count } else { 1 };
         for (number, session) in sessions.iter().enumerate().take(publications) {
-            let (id, client) = (session.draw_id(), session.id());
-            let mut text = format!(
-                r#"[{{"channel":"{}","id":"{id}","clientId":"{client}","data":""#,
-                self.channel(number)
-            )
-            .into_bytes();
-            Stamp {
+            let stamp = Stamp {
                 room: 0,
                 publisher: 0,
                 sequence: 1,
                 micros: 0,
-            }
-            .push(&mut text, 0);
-            text.extend_from_slice(b"\"}]");
-            session.send(&text);
+            };
+            let mut batch = Vec::new();
+            session.push_publication(&mut batch, &self.channel(number), &stamp, 0);
+            session.publish(&mut batch);
         }
         let deadline = Instant::now() + Duration::from_secs_f64(self.patience.clamp(0.0, 86_400.0));
         while alive.load(Ordering::Relaxed) < count as u64 && Instant::now() < deadline {

@@ -1,4 +1,4 @@
-//! `halley bench`: load for any Bayeux server that speaks WebSocket, and figures about how it bears it.
+//! `halley bench`: load for any Bayeux server, over WebSocket or long-polling, and figures about how it bears it.
 //!
 //! The generator often shares its machine with the server, so it is kept cheap: one thread by default, sessions
 //! without timers or queues of their own, frames found by a byte search instead of a JSON parser. Its own CPU stands
@@ -11,7 +11,10 @@
 mod fan_out;
 mod floor;
 mod frame;
+mod http_lines;
 mod idle;
+mod line;
+mod nats;
 mod open;
 mod ping_pong;
 mod process;
@@ -20,13 +23,18 @@ mod session;
 mod stamp;
 mod storm;
 mod target;
+mod wire;
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use self::{process::Processes, report::Report, target::Targets};
+use self::{
+    process::Processes,
+    report::Report,
+    target::{Connecting, Targets},
+};
 
 /// Puts load on a Bayeux server and measures.
 #[derive(Debug, Args)]
@@ -39,7 +47,8 @@ pub struct BenchCommand {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Servers as ws://host:port/path or http://host:port/path, separated by commas; clients are spread over them.
+    /// Servers as ws://host:port/path, wss://, http:// or https://, separated by commas; clients are spread over them.
+    /// The transport is chosen by --transport alone; nats://host:port puts the same load on a NATS server, to compare with.
     #[arg(
         long,
         global = true,
@@ -47,8 +56,10 @@ struct Common {
         default_value = "ws://127.0.0.1:8080/cometd"
     )]
     url: Vec<String>,
+    #[command(flatten)]
+    connecting: Connecting,
     /// A server's process on this machine, whose CPU and memory are read; may be repeated.
-    #[arg(long, global = true)]
+    #[arg(long, visible_alias = "pid", global = true)]
     server_pid: Vec<u32>,
     /// Writes the result to this file as JSON.
     #[arg(long, global = true, value_name = "FILE")]
@@ -96,7 +107,7 @@ impl BenchCommand {
     }
 
     async fn measure(self) -> anyhow::Result<()> {
-        let targets = Targets::parse(&self.common.url)?;
+        let targets = Targets::parse(&self.common.url, &self.common.connecting)?;
         let processes = Processes::new(self.common.server_pid);
         processes.check()?;
         let report: Report = match self.mode {

@@ -14,7 +14,8 @@ use super::{
 /// Sessions that are being opened at once: enough to keep a server busy, few enough for any accept backlog.
 const OPENING_MAX: usize = 64;
 
-/// Opens `count` sessions spread over the targets; the channels of each come from `channels`. In order of number.
+/// Opens `count` sessions spread over the targets; the channels of each come from `channels`, and whether it will publish from
+/// `publishes`. In order of number.
 ///
 /// # Errors
 /// When any of them cannot be opened.
@@ -22,12 +23,13 @@ pub(super) async fn open_sessions(
     targets: &Targets,
     count: usize,
     channels: impl Fn(usize) -> Vec<String>,
+    publishes: impl Fn(usize) -> bool,
 ) -> anyhow::Result<Vec<(Arc<Session>, Reader)>> {
     process::check_open_files(count)?;
-    let channels = &channels;
+    let (channels, publishes) = (&channels, &publishes);
     let mut opening = stream::iter(0..count)
         .map(|client| async move {
-            Session::open(targets.of(client), &channels(client))
+            Session::open(targets.of(client), &channels(client), publishes(client))
                 .await
                 .with_context(|| {
                     format!("session {client} of {count} at {}", targets.of(client).url)

@@ -13,7 +13,7 @@ use super::{
     report::{self, Report},
     session::Session,
     stamp::{STAMP_BYTES, Stamp, StampFinder},
-    target::{Target, Targets},
+    target::Targets,
 };
 
 /// How long the first message may take: the interest of the subscriber's server has to reach the publisher's.
@@ -47,14 +47,14 @@ impl PingPong {
         let channel = format!("/bench/ping/{:016x}", rand::random::<u64>());
         let publisher_target = targets.of(0);
         let subscriber_target = match &self.subscriber_url {
-            Some(url) => Target::parse(url)?,
+            Some(url) => publisher_target.sibling(url)?,
             None => publisher_target.clone(),
         };
         let (subscriber, subscriber_reader) =
-            Session::open(&subscriber_target, std::slice::from_ref(&channel))
+            Session::open(&subscriber_target, std::slice::from_ref(&channel), false)
                 .await
                 .context("the subscriber")?;
-        let (publisher, publisher_reader) = Session::open(publisher_target, &[])
+        let (publisher, publisher_reader) = Session::open(publisher_target, &[], true)
             .await
             .context("the publisher")?;
 
@@ -77,20 +77,16 @@ impl PingPong {
         tokio::spawn(publisher_reader.run(|_| {}));
 
         let publish = |sequence: u32| {
-            let (id, client) = (publisher.draw_id(), publisher.id());
-            let mut text =
-                format!(r#"[{{"channel":"{channel}","id":"{id}","clientId":"{client}","data":""#)
-                    .into_bytes();
-            Stamp {
+            let stamp = Stamp {
                 room: 0,
                 publisher: 0,
                 sequence,
                 micros: 0,
-            }
-            .push(&mut text, self.payload_bytes);
-            text.extend_from_slice(b"\"}]");
+            };
+            let mut batch = Vec::new();
+            publisher.push_publication(&mut batch, &channel, &stamp, self.payload_bytes);
             let before = start.elapsed();
-            publisher.send(&text);
+            publisher.publish(&mut batch);
             before
         };
 

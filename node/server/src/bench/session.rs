@@ -1,8 +1,13 @@
-//! A Bayeux session as light as it gets: one socket, one task that reads, frames written from anywhere.
+//! A session as light as it gets: a socket or two, one task that reads, messages written from anywhere.
+//!
+//! | protocol | deliveries come | publications go |
+//! |---|---|---|
+//! | WebSocket | as frames | as frames, on the same connection |
+//! | long-polling | in answers to connects, of which one is always held | as requests on a connection of their own, one at a time |
+//! | NATS | as `MSG` | as `PUB`, on the same connection |
 
 use std::{
-    cell::RefCell,
-    io,
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,49 +16,53 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use memchr::memmem;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio_tungstenite::{
-    client_async_with_config,
-    tungstenite::{client::IntoClientRequest, protocol::WebSocketConfig},
-};
 
+pub(super) use super::line::Sent;
 use super::{
-    frame::{self, Decoder},
-    target::Target,
+    frame, http_lines,
+    line::Line,
+    nats,
+    stamp::Stamp,
+    target::{Protocol, Target},
 };
-
-/// Bytes that may wait for the socket; a publication that finds more waiting is not sent and counts as stalled.
-const WAITING_MAX: usize = 1 << 20;
-
-/// Size of the buffer that all sessions of a thread read into.
-const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// Messages of one subscribe frame; stays below the 64 KiB that servers accept.
 const SUBSCRIPTIONS_PER_FRAME: usize = 200;
 
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
-}
+/// Requests with publications that may wait for the answer to the one before.
+const POSTS_WAITING_MAX: usize = 1000;
 
 /// One session.
 #[derive(Debug)]
 pub(super) struct Session {
-    stream: TcpStream,
+    protocol: Protocol,
+    line: Arc<Line>,
+    /// Where publications go, with long-polling.
+    posts: Option<Posts>,
+    /// Everything of a request up to the length of its body, with long-polling.
+    head: Vec<u8>,
     id: String,
-    waiting: Mutex<Waiting>,
     next_id: AtomicU64,
     /// Advised pause between connects.
     interval: Duration,
 }
 
+/// The connection for publications, with long-polling.
+#[derive(Debug)]
+struct Posts {
+    line: Arc<Line>,
+    waiting: Mutex<PostsWaiting>,
+}
+
 #[derive(Debug, Default)]
-struct Waiting {
-    bytes: Vec<u8>,
-    /// Whether a task is writing them.
-    flushing: bool,
+struct PostsWaiting {
+    bodies: VecDeque<Vec<u8>>,
+    /// Whether an answer is outstanding.
+    asked: bool,
 }
 
 /// The half of a session that reads.
@@ -61,54 +70,128 @@ struct Waiting {
 pub(super) struct Reader {
     session: Arc<Session>,
     decoder: Decoder,
+    /// Of the answers to publications.
+    posts: http_lines::Decoder,
 }
 
-/// What became of a frame that was to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
-    Yes,
-    /// The server does not take the bytes; the frame was not sent.
-    Stalled,
+#[derive(Debug)]
+enum Decoder {
+    WebSocket(frame::Decoder),
+    LongPolling(http_lines::Decoder),
+    Nats(nats::Decoder),
+}
+
+impl Decoder {
+    fn new(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::WebSocket => Self::WebSocket(frame::Decoder::default()),
+            Protocol::LongPolling => Self::LongPolling(http_lines::Decoder::default()),
+            Protocol::Nats => Self::Nats(nats::Decoder::default()),
+        }
+    }
+
+    /// Takes bytes, hands each whole text to `text`; what is to be sent in answer is appended to `answers`. Tells whether a pong of NATS
+    /// has come.
+    fn feed(
+        &mut self,
+        bytes: &[u8],
+        answers: &mut Vec<u8>,
+        text: impl FnMut(&[u8]),
+    ) -> anyhow::Result<bool> {
+        match self {
+            Self::WebSocket(decoder) => decoder.feed(bytes, answers, text)?,
+            Self::LongPolling(decoder) => decoder.feed(bytes, text)?,
+            Self::Nats(decoder) => return Ok(decoder.feed(bytes, answers, text)? > 0),
+        }
+        Ok(false)
+    }
 }
 
 impl Session {
-    /// Connects, upgrades, handshakes and subscribes; the first connect is sent.
+    /// Connects, handshakes and subscribes; the first connect is sent. `publishes`: there will be publications, over whatever is needed
+    /// for them.
     pub(super) async fn open(
         target: &Target,
         channels: &[String],
+        publishes: bool,
     ) -> anyhow::Result<(Arc<Self>, Reader)> {
-        let stream = TcpStream::connect(target.address().await?)
-            .await
-            .context("cannot connect")?;
-        stream.set_nodelay(true)?;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(1024)
-            .write_buffer_size(1024);
-        let request = target.url.as_str().into_client_request()?;
-        let (upgraded, _) = client_async_with_config(request, stream, Some(config))
-            .await
-            .context("cannot upgrade")?;
-        // Nothing can have come after the upgrade: a Bayeux server speaks when spoken to.
+        let protocol = target.protocol;
         let mut session = Self {
-            stream: upgraded.into_inner(),
+            protocol,
+            line: Arc::new(Line::new(target.connect().await?)),
+            posts: None,
+            head: Vec::new(),
             id: String::new(),
-            waiting: Mutex::default(),
             next_id: AtomicU64::new(1),
             interval: Duration::ZERO,
         };
-        let mut decoder = Decoder::default();
-        session.handshake(&mut decoder).await?;
-        session.subscribe(&mut decoder, channels).await?;
+        let mut decoder = Decoder::new(protocol);
+        match protocol {
+            Protocol::WebSocket => session.upgrade(target).await.context("cannot upgrade")?,
+            Protocol::LongPolling => {
+                session.head = http_lines::post_head(&target.path, &target.authority, None);
+                if publishes {
+                    session.posts = Some(Posts {
+                        line: Arc::new(Line::new(target.connect().await?)),
+                        waiting: Mutex::default(),
+                    });
+                }
+            }
+            Protocol::Nats => {}
+        }
+        if protocol == Protocol::Nats {
+            session.join(&mut decoder, channels).await?;
+        } else {
+            session.handshake(&mut decoder).await?;
+            if let Decoder::LongPolling(decoder) = &decoder
+                && !decoder.cookies.is_empty()
+            {
+                let cookies = decoder.cookies.join("; ");
+                session.head =
+                    http_lines::post_head(&target.path, &target.authority, Some(&cookies));
+            }
+            session.subscribe(&mut decoder, channels).await?;
+        }
         let session = Arc::new(session);
         session.send_connect();
-        Ok((session.clone(), Reader { session, decoder }))
+        let reader = Reader {
+            session: session.clone(),
+            decoder,
+            posts: http_lines::Decoder::default(),
+        };
+        Ok((session, reader))
+    }
+
+    /// Asks for a WebSocket. Nothing can come right after the answer: a Bayeux server speaks when spoken to.
+    async fn upgrade(&self, target: &Target) -> anyhow::Result<()> {
+        let key = STANDARD.encode(rand::random::<[u8; 16]>());
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n",
+            target.path, target.authority
+        );
+        self.line.send_now(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        while memmem::find(&answer, b"\r\n\r\n").is_none() {
+            self.line
+                .read(|bytes| {
+                    answer.extend_from_slice(bytes);
+                    Ok(())
+                })
+                .await?;
+        }
+        if !answer.starts_with(b"HTTP/1.1 101 ") || !answer.ends_with(b"\r\n\r\n") {
+            bail!("the server answered {}", String::from_utf8_lossy(&answer));
+        }
+        Ok(())
     }
 
     async fn handshake(&mut self, decoder: &mut Decoder) -> anyhow::Result<()> {
-        let text = br#"[{"channel":"/meta/handshake","id":"1","version":"1.0","minimumVersion":"1.0","supportedConnectionTypes":["websocket"]}]"#;
-        self.send_now(&frame::text(text)).await?;
+        let kind = self.connection_type();
+        let text = format!(
+            r#"[{{"channel":"/meta/handshake","id":"1","version":"1.0","minimumVersion":"1.0","supportedConnectionTypes":["{kind}"]}}]"#
+        );
         self.next_id.store(2, Ordering::Relaxed);
-        let replies = self.replies(decoder).await?;
+        let replies = self.ask(decoder, &text).await?;
         let reply = replies
             .first()
             .context("an empty answer to the handshake")?;
@@ -132,6 +215,13 @@ impl Session {
         Ok(())
     }
 
+    const fn connection_type(&self) -> &'static str {
+        match self.protocol {
+            Protocol::LongPolling => "long-polling",
+            _ => "websocket",
+        }
+    }
+
     async fn subscribe(&self, decoder: &mut Decoder, channels: &[String]) -> anyhow::Result<()> {
         for channels in channels.chunks(SUBSCRIPTIONS_PER_FRAME) {
             let messages: Vec<String> = channels
@@ -144,11 +234,12 @@ impl Session {
                     )
                 })
                 .collect();
-            self.send_now(&frame::text(format!("[{}]", messages.join(",")).as_bytes()))
+            let mut replies = self
+                .ask(decoder, &format!("[{}]", messages.join(",")))
                 .await?;
             let mut answered = 0;
-            while answered < channels.len() {
-                for reply in self.replies(decoder).await? {
+            loop {
+                for reply in replies {
                     if reply["channel"] == "/meta/subscribe" {
                         if reply["successful"] != true {
                             bail!("subscription refused: {}", reply["error"]);
@@ -156,9 +247,39 @@ impl Session {
                         answered += 1;
                     }
                 }
+                if answered >= channels.len() {
+                    break;
+                }
+                replies = self.replies(decoder).await?;
             }
         }
         Ok(())
+    }
+
+    /// Connects and subscribes at a NATS server.
+    async fn join(&self, decoder: &mut Decoder, channels: &[String]) -> anyhow::Result<()> {
+        let mut text = String::from("CONNECT {\"verbose\":false,\"pedantic\":false}\r\n");
+        for (number, channel) in channels.iter().enumerate() {
+            text += &format!("SUB {} {}\r\n", nats::subject(channel), number + 1);
+        }
+        text += "PING\r\n";
+        self.line.send_now(text.as_bytes()).await?;
+        let mut answers = Vec::new();
+        // The server answers in order: with the pong, all subscriptions stand.
+        while !self
+            .line
+            .read(|bytes| decoder.feed(bytes, &mut answers, |_| {}))
+            .await?
+        {}
+        Ok(self.line.send_now(&answers).await?)
+    }
+
+    /// Sends messages and waits for the first answer; only while nothing else reads or writes.
+    async fn ask(&self, decoder: &mut Decoder, text: &str) -> anyhow::Result<Vec<Value>> {
+        let mut out = Vec::new();
+        self.push_request(&mut out, text.as_bytes());
+        self.line.send_now(&out).await?;
+        self.replies(decoder).await
     }
 
     /// The messages of the next frames that come together; only while nothing else reads.
@@ -167,146 +288,121 @@ impl Session {
         let mut failure = None;
         let mut answers = Vec::new();
         while messages.is_empty() {
-            self.read(decoder, &mut answers, |text| {
-                match serde_json::from_slice::<Vec<Value>>(text) {
-                    Ok(more) => messages.extend(more),
-                    Err(error) => failure = Some(error),
-                }
-            })
-            .await?;
+            self.line
+                .read(|bytes| {
+                    decoder.feed(bytes, &mut answers, |text| {
+                        match serde_json::from_slice::<Vec<Value>>(text) {
+                            Ok(more) => messages.extend(more),
+                            Err(error) => failure = Some(error),
+                        }
+                    })
+                })
+                .await?;
             if let Some(error) = failure.take() {
                 return Err(error).context("an answer that is no JSON array");
             }
-            self.send_now(&std::mem::take(&mut answers)).await?;
+            self.line.send_now(&std::mem::take(&mut answers)).await?;
         }
         Ok(messages)
     }
 
-    /// Reads what has come, at least something; frames to be sent in answer are appended to `answers`.
-    async fn read(
-        &self,
-        decoder: &mut Decoder,
-        answers: &mut Vec<u8>,
-        text: impl FnMut(&[u8]),
-    ) -> anyhow::Result<()> {
-        let mut text = Some(text);
-        loop {
-            self.stream.readable().await?;
-            let read = SCRATCH.with_borrow_mut(|scratch| match self.stream.try_read(scratch) {
-                Ok(0) => bail!("the server hung up"),
-                Ok(count) => match text.take() {
-                    Some(text) => Ok(decoder
-                        .feed(&scratch[..count], answers, text)
-                        .map(|()| true)?),
-                    None => Ok(true),
-                },
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-                Err(error) => Err(error.into()),
-            })?;
-            if read {
-                return Ok(());
-            }
+    fn push_request(&self, out: &mut Vec<u8>, text: &[u8]) {
+        match self.protocol {
+            Protocol::WebSocket => frame::push_text(out, text),
+            Protocol::LongPolling => http_lines::push_post(out, &self.head, text),
+            Protocol::Nats => out.extend_from_slice(text),
         }
     }
 
-    /// Writes frames, waiting for the socket; only while nothing else writes.
-    async fn send_now(&self, frames: &[u8]) -> io::Result<()> {
-        let mut rest = frames;
-        while !rest.is_empty() {
-            self.stream.writable().await?;
-            match self.stream.try_write(rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// An id for the next message.
-    pub(super) fn draw_id(&self) -> u64 {
+    fn draw_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The session id.
-    pub(super) fn id(&self) -> &str {
-        &self.id
+    /// Appends a publication to a batch, which begins empty.
+    pub(super) fn push_publication(
+        &self,
+        batch: &mut Vec<u8>,
+        channel: &str,
+        stamp: &Stamp,
+        payload_bytes: usize,
+    ) {
+        if self.protocol == Protocol::Nats {
+            let bytes = payload_bytes.max(super::stamp::STAMP_BYTES);
+            let head = format!("PUB {} {bytes}\r\n", nats::subject(channel));
+            batch.extend_from_slice(head.as_bytes());
+            stamp.push(batch, bytes);
+            batch.extend_from_slice(b"\r\n");
+            return;
+        }
+        batch.push(if batch.is_empty() { b'[' } else { b',' });
+        let (id, client) = (self.draw_id(), self.id.as_str());
+        let head = format!(r#"{{"channel":"{channel}","id":"{id}","clientId":"{client}","data":""#);
+        batch.extend_from_slice(head.as_bytes());
+        stamp.push(batch, payload_bytes);
+        batch.extend_from_slice(b"\"}");
     }
 
-    /// Sends a text frame without waiting; what the socket does not take is written by a task.
-    pub(super) fn send(self: &Arc<Self>, text: &[u8]) -> Sent {
-        self.send_frames(|out| frame::push_text(out, text))
-    }
-
-    fn send_frames(self: &Arc<Self>, push: impl FnOnce(&mut Vec<u8>)) -> Sent {
-        let mut waiting = self.waiting.lock();
-        if waiting.bytes.len() > WAITING_MAX {
+    /// Sends a batch of publications without waiting.
+    pub(super) fn publish(&self, batch: &mut Vec<u8>) -> Sent {
+        if self.protocol != Protocol::Nats {
+            batch.push(b']');
+        }
+        let Some(posts) = &self.posts else {
+            return self.line.send(|out| self.push_request(out, batch));
+        };
+        let mut waiting = posts.waiting.lock();
+        if waiting.bodies.len() >= POSTS_WAITING_MAX {
             return Sent::Stalled;
         }
-        push(&mut waiting.bytes);
-        if !waiting.flushing && !self.flush(&mut waiting) {
-            waiting.flushing = true;
-            let session = self.clone();
-            tokio::spawn(async move {
-                // A failure here shows in the reader too, which reports it.
-                while session.stream.writable().await.is_ok() {
-                    let mut waiting = session.waiting.lock();
-                    if session.flush(&mut waiting) {
-                        waiting.flushing = false;
-                        return;
-                    }
-                }
-            });
+        if std::mem::replace(&mut waiting.asked, true) {
+            waiting.bodies.push_back(batch.clone());
+            return Sent::Yes;
         }
-        Sent::Yes
+        posts.line.send(|out| self.push_request(out, batch))
     }
 
-    /// Writes what waits, as far as the socket takes it; true when nothing is left to do.
-    fn flush(&self, waiting: &mut Waiting) -> bool {
-        let mut written = 0;
-        let done = loop {
-            if written == waiting.bytes.len() {
-                break true;
-            }
-            match self.stream.try_write(&waiting.bytes[written..]) {
-                Ok(count) => written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
-                Err(_broken) => {
-                    written = waiting.bytes.len();
-                    break true;
-                }
-            }
-        };
-        waiting.bytes.drain(..written);
-        if waiting.bytes.is_empty() && waiting.bytes.capacity() > 4096 {
-            waiting.bytes = Vec::new();
+    /// The publications before have been answered.
+    fn publish_next(&self, posts: &Posts) {
+        let mut waiting = posts.waiting.lock();
+        match waiting.bodies.pop_front() {
+            // Never stalls: nothing else is under way.
+            Some(body) => drop(posts.line.send(|out| self.push_request(out, &body))),
+            None => waiting.asked = false,
         }
-        done
     }
 
-    fn send_connect(self: &Arc<Self>) {
-        let (id, client) = (self.draw_id(), &self.id);
+    fn send_connect(&self) {
+        if self.protocol == Protocol::Nats {
+            return;
+        }
+        let (id, client, kind) = (self.draw_id(), &self.id, self.connection_type());
         let text = format!(
-            r#"[{{"channel":"/meta/connect","id":"{id}","clientId":"{client}","connectionType":"websocket"}}]"#
+            r#"[{{"channel":"/meta/connect","id":"{id}","clientId":"{client}","connectionType":"{kind}"}}]"#
         );
-        self.send(text.as_bytes());
+        self.line
+            .send(|out| self.push_request(out, text.as_bytes()));
     }
 
-    /// Ends the session at the server, without waiting for the answer.
-    pub(super) fn say_goodbye(self: &Arc<Self>) {
+    /// Ends the session at the server, without waiting for the answer. (With long-polling the request may stand behind a held connect:
+    /// the server learns of the end when the connection closes.)
+    pub(super) fn say_goodbye(&self) {
+        if self.protocol == Protocol::Nats {
+            return;
+        }
         let text = format!(
             r#"[{{"channel":"/meta/disconnect","id":"{}","clientId":"{}"}}]"#,
             self.draw_id(),
             self.id
         );
-        self.send(text.as_bytes());
+        let line = self.posts.as_ref().map_or(&self.line, |posts| &posts.line);
+        line.send(|out| self.push_request(out, text.as_bytes()));
     }
 
     /// Lets the connection vanish as when the machine of a client loses power and the kernel answers for it: with a
     /// reset instead of an end.
     pub(super) fn reset_on_drop(&self) {
         // When it cannot be set, the connection ends instead; for the load that is as good.
-        let _ = self.stream.set_zero_linger();
+        let _ = self.line.wire.set_zero_linger();
     }
 }
 
@@ -318,19 +414,43 @@ impl Reader {
         let mut answers = Vec::new();
         loop {
             let mut refused = None;
-            let mut connects = 0;
-            let read = self
-                .session
-                .read(&mut self.decoder, &mut answers, |text| {
-                    if connect.find(text).is_some() {
-                        match memmem::find(text, br#""successful":false"#) {
-                            Some(_) => refused = Some(String::from_utf8_lossy(text).into_owned()),
-                            None => connects += 1,
-                        }
+            let (mut connects, mut posted) = (0, 0);
+            let (session, decoder) = (&self.session, &mut self.decoder);
+            let bayeux = session.protocol != Protocol::Nats;
+            let mut take = |text: &[u8]| {
+                if bayeux && connect.find(text).is_some() {
+                    match memmem::find(text, br#""successful":false"#) {
+                        Some(_) => refused = Some(String::from_utf8_lossy(text).into_owned()),
+                        None => connects += 1,
                     }
-                    texts(Some(text));
-                })
-                .await;
+                }
+                texts(Some(text));
+            };
+            let read = match &session.posts {
+                None => {
+                    let feed = |bytes: &[u8]| decoder.feed(bytes, &mut answers, &mut take);
+                    session.line.read(feed).await.map(Some)
+                }
+                Some(posts) => {
+                    let either = tokio::select! {
+                        ready = session.line.wire.readable() => ready.map(|()| false),
+                        ready = posts.line.wire.readable() => ready.map(|()| true),
+                    };
+                    match either {
+                        Ok(true) => posts.line.try_read(|bytes| {
+                            let text = |text: &[u8]| {
+                                posted += 1;
+                                take(text);
+                            };
+                            self.posts.feed(bytes, text).map(|()| false)
+                        }),
+                        Ok(false) => session
+                            .line
+                            .try_read(|bytes| decoder.feed(bytes, &mut answers, &mut take)),
+                        Err(error) => Err(error.into()),
+                    }
+                }
+            };
             texts(None);
             if let Err(error) = read {
                 return error;
@@ -339,7 +459,12 @@ impl Reader {
                 return anyhow::anyhow!("connect refused: {refused}");
             }
             if !answers.is_empty() {
-                self.session.send_frames(|out| out.append(&mut answers));
+                self.session.line.send(|out| out.append(&mut answers));
+            }
+            if let Some(posts) = &self.session.posts {
+                for _ in 0..posted {
+                    self.session.publish_next(posts);
+                }
             }
             if connects > 0 {
                 self.connect_again();

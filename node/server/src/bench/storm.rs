@@ -200,7 +200,7 @@ async fn life(
 ) -> anyhow::Result<()> {
     let channel = format!("/bench/storm/{client}");
     let start = Instant::now();
-    let (session, reader) = Session::open(target, std::slice::from_ref(&channel)).await?;
+    let (session, reader) = Session::open(target, std::slice::from_ref(&channel), true).await?;
     opening
         .lock()
         .saturating_record(start.elapsed().as_micros().max(1) as u64);
@@ -208,19 +208,15 @@ async fn life(
         session.reset_on_drop();
     }
     for sequence in 1..=messages {
-        let (id, client) = (session.draw_id(), session.id());
-        let mut text =
-            format!(r#"[{{"channel":"{channel}","id":"{id}","clientId":"{client}","data":""#)
-                .into_bytes();
-        Stamp {
+        let stamp = Stamp {
             room: 0,
             publisher: 0,
             sequence: number.wrapping_add(sequence),
             micros: 0,
-        }
-        .push(&mut text, 50);
-        text.extend_from_slice(b"\"}]");
-        if session.send(&text) == Sent::Stalled {
+        };
+        let mut batch = Vec::new();
+        session.push_publication(&mut batch, &channel, &stamp, 50);
+        if session.publish(&mut batch) == Sent::Stalled {
             anyhow::bail!("the server takes no bytes");
         }
     }

@@ -2,18 +2,15 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use halley_bayeux::{HttpOutcome, HttpReply, HttpRequest, Released};
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, SET_COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
-use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
+use http::{HeaderValue, StatusCode, Version};
 use prometheus::IntGauge;
 
 use super::callback_polling;
@@ -21,14 +18,7 @@ use super::endpoint::Endpoint;
 use super::request_head::Head;
 use super::ticket_body::TicketBody;
 use crate::cookies;
-use crate::http_server::Caller;
-
-/// Bytes of a too large body that are read and dropped before the answer, so that a client that writes first and reads
-/// afterwards gets it.
-const DRAIN_BYTES_MAX: usize = 1 << 20;
-
-/// Time for that; a client that waits for the answer before it sends the body waits no longer.
-const DRAIN_TIME_MAX: Duration = Duration::from_millis(300);
+use crate::http_server::{BodyFault, Caller, is_utf8, read_body};
 
 /// Answers one POST.
 pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Response {
@@ -41,7 +31,7 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
     }
     let reading = tokio::time::timeout(
         endpoint.body_timeout,
-        read(body, endpoint.message_bytes_max),
+        read_body(body, endpoint.message_bytes_max),
     );
     // A node that ends does not wait for the rest of a body.
     let Some(read) = endpoint.close.run_until_cancelled(reading).await else {
@@ -150,76 +140,6 @@ fn closing(mut answer: Response) -> Response {
         .headers_mut()
         .insert(CONNECTION, HeaderValue::from_static("close"));
     answer
-}
-
-enum BodyFault {
-    TooLarge,
-    Broken,
-}
-
-/// Reads the whole body, at most `bytes_max`; one that came in one piece is not copied.
-async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyFault> {
-    let declared = body.size_hint().lower();
-    if declared > bytes_max as u64 {
-        drain(body).await;
-        return Err(BodyFault::TooLarge);
-    }
-    let mut whole = Bytes::new();
-    let mut joined: Option<BytesMut> = None;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| BodyFault::Broken)?.into_data() else {
-            continue;
-        };
-        let so_far = joined.as_ref().map_or(whole.len(), BytesMut::len);
-        if so_far + data.len() > bytes_max {
-            drain(body).await;
-            return Err(BodyFault::TooLarge);
-        }
-        match &mut joined {
-            Some(joined) => joined.extend_from_slice(&data),
-            None if whole.is_empty() => whole = data,
-            None => {
-                let mut both =
-                    BytesMut::with_capacity((whole.len() + data.len()).max(declared as usize));
-                // Taken and not borrowed: the first piece holds the connection's read buffer.
-                both.extend_from_slice(&std::mem::take(&mut whole));
-                both.extend_from_slice(&data);
-                joined = Some(both);
-            }
-        }
-    }
-    Ok(joined.map_or(whole, BytesMut::freeze))
-}
-
-async fn drain(mut body: Body) {
-    let _ = tokio::time::timeout(DRAIN_TIME_MAX, async {
-        let mut left = DRAIN_BYTES_MAX;
-        while let Some(Ok(frame)) = body.frame().await {
-            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
-                return;
-            };
-            left = rest;
-        }
-    })
-    .await;
-}
-
-/// No charset, or UTF-8.
-fn is_utf8(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(CONTENT_TYPE) else {
-        return true;
-    };
-    let Ok(kind) = kind.to_str() else {
-        return false;
-    };
-    kind.split(';')
-        .skip(1)
-        .filter_map(|parameter| parameter.split_once('='))
-        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))
-        .all(|(_, charset)| {
-            let charset = charset.trim().trim_matches('"');
-            charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("utf8")
-        })
 }
 
 /// Counts in a gauge for as long as it lives.

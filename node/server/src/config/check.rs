@@ -6,9 +6,9 @@ use std::path::Path;
 use halley_cluster::{InvalidSecrets, NodeName, OortUrl, Secrets};
 use subtle::ConstantTimeEq as _;
 
-use super::check_security;
 use super::load::Problem;
 use super::types::{Config, Discovery};
+use super::{check_api, check_security, check_services};
 use crate::tls::TlsFiles;
 
 /// The least number of bytes of the secret that all nodes share.
@@ -42,11 +42,15 @@ impl fmt::Debug for Secret {
 /// What clients call the transport that is offered only if configured.
 const CALLBACK_POLLING: &str = "callback-polling";
 
-/// The token that opens `/admin/`. Never printed.
-#[derive(Clone)]
+/// The token that opens `/admin/`, or one of an application. Never printed.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Token(Vec<u8>);
 
 impl Token {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
     /// Whether `given` is the token; takes the same time wherever they differ.
     #[must_use]
     pub fn matches(&self, given: &[u8]) -> bool {
@@ -69,6 +73,8 @@ pub(super) fn check(config: &mut Config, mesh: bool, discovery: bool, problems: 
     admin(config, problems);
     mesh_secret(config, mesh, discovery, problems);
     check_security::check(config, problems);
+    check_services::check(config, problems);
+    check_api::check(config, problems);
     if config.mesh.clustered {
         mesh_relations(config, problems);
         mesh_oort(config, problems);

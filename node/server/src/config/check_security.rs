@@ -1,6 +1,7 @@
 //! What must hold in `[security]` beyond types: one way to recognise clients, keys that can be used, patterns that mean something.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use halley_bayeux::ChannelKind;
 
@@ -106,15 +107,24 @@ fn hooks(config: &mut Config, problems: &mut Vec<Problem>) {
         _ => {}
     }
     if let Some(file) = &hooks.token_file {
-        match read_trimmed(file) {
-            Ok(token) if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) => {
-                problems.push(Problem::new(
-                    "security.hooks.token_file",
-                    "the file must hold one line of visible ASCII characters",
-                ));
-            }
-            Ok(token) => hooks.token = Some(Secret::new(token)),
-            Err(error) => problems.push(Problem::new("security.hooks.token_file", error)),
+        hooks.token = token(file, "security.hooks.token_file", problems);
+    }
+}
+
+/// The token that a node shows to hooks.
+pub(super) fn token(file: &Path, key: &'static str, problems: &mut Vec<Problem>) -> Option<Secret> {
+    match read_trimmed(file) {
+        Ok(token) if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) => {
+            problems.push(Problem::new(
+                key,
+                "the file must hold one line of visible ASCII characters",
+            ));
+            None
+        }
+        Ok(token) => Some(Secret::new(token)),
+        Err(error) => {
+            problems.push(Problem::new(key, error));
+            None
         }
     }
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use toml::Value;
 
 use super::check::Secret;
-use super::types::{Discovery, LogFormat, LogLevel, OortDigest, PolicyKind, TokenAlgorithm};
+use super::types::{ApiRole, Discovery, LogFormat, LogLevel, OortDigest, PolicyKind, TokenAlgorithm};
 
 /// What a value looks like, so that text from the environment can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +167,10 @@ words!(LogFormat, "one of \"text\", \"json\"", "text" => Text, "json" => Json);
 words!(
     LogLevel, "one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
     "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug, "trace" => Trace
+);
+words!(
+    ApiRole, "one of \"read\", \"publish\", \"call\", \"manage\"",
+    "read" => Read, "publish" => Publish, "call" => Call, "manage" => Manage
 );
 words!(
     Activity, "one of \"off\", \"client\", \"client-server\"",

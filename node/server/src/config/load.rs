@@ -22,7 +22,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(key: impl Into<String>, what: impl Into<String>) -> Self {
+    pub(crate) fn new(key: impl Into<String>, what: impl Into<String>) -> Self {
         Self {
             key: key.into(),
             what: what.into(),
@@ -53,6 +53,16 @@ pub enum ConfigError {
     /// Keys are unknown or have wrong values: all of them.
     #[error("{}", lines(.0))]
     Invalid(Vec<Problem>),
+}
+
+/// The variables of the process that are text by name.
+pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        Some((
+            name.into_string().ok()?,
+            value.to_string_lossy().into_owned(),
+        ))
+    })
 }
 
 fn lines(problems: &[Problem]) -> String {
@@ -88,6 +98,18 @@ impl Config {
         text: &str,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
+        Self::from_layers(text, environment, [])
+    }
+
+    /// Reads TOML text, puts the environment on top of it, and on top of that what code has set.
+    ///
+    /// # Errors
+    /// As [`Config::from_file`].
+    pub(crate) fn from_layers(
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+        set: impl IntoIterator<Item = (String, Value)>,
+    ) -> Result<Self, ConfigError> {
         let table: Table = text
             .parse()
             .map_err(|error| ConfigError::Syntax(Box::new(error)))?;
@@ -99,6 +121,14 @@ impl Config {
         for (variable, text) in environment {
             if variable.starts_with("HALLEY__") {
                 from_environment(&variable, &text, &mut values, &mut problems);
+            }
+        }
+        for (key, value) in set {
+            match known(&key) {
+                Some(known) => {
+                    values.insert(known, value);
+                }
+                None => problems.push(Problem::new(key, "unknown key (set in code)")),
             }
         }
         mesh |= values.keys().any(|key| key.starts_with("mesh."));
@@ -131,6 +161,13 @@ fn find_list(key: &str) -> Option<&'static RowList> {
     ROW_LISTS.iter().find(|list| list.key == key)
 }
 
+/// The key as the tables hold it, if it is one.
+fn known(key: &str) -> Option<&'static str> {
+    find(key)
+        .map(|option| option.key)
+        .or_else(|| find_list(key).map(|list| list.key))
+}
+
 fn is_section(key: &str) -> bool {
     OPTIONS.iter().any(|option| {
         option.section() == key
@@ -153,10 +190,7 @@ fn flatten(
         } else {
             format!("{above}.{name}")
         };
-        let known = find(&key)
-            .map(|option| option.key)
-            .or_else(|| find_list(&key).map(|list| list.key));
-        match (known, value) {
+        match (known(&key), value) {
             (Some(key), value) => {
                 values.insert(key, value);
             }

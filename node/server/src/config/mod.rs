@@ -11,7 +11,9 @@
 //! error that names it.
 
 mod check;
+mod check_api;
 mod check_security;
+mod check_services;
 mod field;
 mod load;
 mod options;
@@ -21,12 +23,15 @@ mod types;
 
 pub(crate) use check::read_secret_file;
 pub use check::{Secret, Token};
+pub(crate) use check_api::{ApiKeys, ambiguous, read_api_keys};
+pub(crate) use load::environment;
 pub use load::{ConfigError, Problem};
 pub use options::{OPTIONS, Opt};
 pub use print::{effective, reference};
 pub use rows::{Column, ROW_LISTS, RowList};
 pub use types::{
-    AdminConfig, ChannelRule, ClientConfig, Config, Discovery, DnsConfig, HooksConfig, Http2Config,
-    JwtConfig, LogConfig, LogFormat, LogLevel, MeshConfig, MulticastConfig, NodeConfig, OortConfig,
-    OortDigest, PolicyKind, PresenceConfig, SecurityConfig, SetiConfig, TlsConfig, TokenAlgorithm,
+    AdminConfig, ApiConfig, ApiRole, ApiToken, ChannelRule, ClientConfig, Config, Discovery,
+    DnsConfig, HooksConfig, Http2Config, JwtConfig, LogConfig, LogFormat, LogLevel, MeshConfig,
+    MulticastConfig, NodeConfig, OortConfig, OortDigest, PolicyKind, PresenceConfig, SecurityConfig, ServiceHook,
+    ServicesConfig, SetiConfig, TlsConfig, TokenAlgorithm,
 };

@@ -108,6 +108,9 @@ const DAY_MS: i64 = 86_400_000;
 /// The largest frame on a link.
 const LINK_FRAME_BYTES: i64 = 8 << 20;
 
+/// What is published must fit into a frame of a link.
+const API_BODY_BYTES_MAX: i64 = 7 << 20;
+
 /// A gibibyte: no size in a configuration is meant to be larger.
 const BYTES_MAX: i64 = 1 << 30;
 
@@ -223,6 +226,16 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "admin.token_file", admin.token_file, like "\"/etc/halley/admin-token\"",
             "A file with the token for everything under /admin/; when absent: /admin/ is closed.";
 
+        "api.listen", api.listen, like "\"127.0.0.1:9500\"",
+            "Where back-end applications reach the HTTP API; when absent: it is off.";
+        "api.tls", api.tls, "Whether the API is served over TLS only, with the certificate of [client.tls].";
+        "api.max_connections", api.max_connections, in 1..=1_000_000, "Connections at one time; further ones are closed at once.";
+        "api.max_requests", api.max_requests, in 1..=100_000,
+            "Requests that are answered at one time, calls that wait for a service among them; further ones are answered with 429.";
+        "api.max_body_bytes", api.max_body_bytes, in 256..=API_BODY_BYTES_MAX, "Bytes of the body of one request.";
+        "api.max_batch", api.max_batch, in 1..=100_000, "Messages in one batch.";
+        "api.call_timeout_ms", api.call_timeout_ms, in 10..=DAY_MS, "Time for a service to answer a call; then the answer is 504.";
+
         "session.timeout", session.timeout_ms, in 0..=DAY_MS, "Milliseconds for which a connect is held.";
         "session.interval", session.interval_ms, in 0..=DAY_MS,
             "Milliseconds a client is advised to wait between two connects.";
@@ -336,6 +349,19 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Further attempts when no connection can be made; what was sent is never sent again.";
         "security.hooks.cache_ms", security.hooks.cache_ms, in 0..=DAY_MS,
             "Milliseconds for which an answer about a session and a channel counts again; 0: every time is asked.";
+
+        "services.token_file", services.token_file, like "\"/etc/halley/hook-token\"",
+            "File with the token that the node shows to the hooks of [[services.hooks]] (Authorization: Bearer).";
+        "services.timeout_ms", services.timeout_ms, in 10..=600_000,
+            "Milliseconds for one answer, with waiting for a place and retries; then the call has failed.";
+        "services.max_concurrent", services.max_concurrent, in 1..=10_000,
+            "Calls under way to hooks at one time; further ones wait.";
+        "services.max_waiting", services.max_waiting, in 0..=1_000_000,
+            "Calls that may wait for that; further ones fail at once.";
+        "services.retries", services.retries, in 0..=10,
+            "Further attempts when no connection can be made; what was sent is never sent again.";
+        "services.max_answer_bytes", services.max_answer_bytes, in 256..=BYTES_MAX,
+            "Bytes of one answer; a longer one counts as none.";
 
         "seti.trust_handshake_user", seti.trust_handshake_user,
             "Take the user of a session from the handshake's ext.halley.user. Anyone can claim any name: only for demonstrations and behind a proxy that sets it.";

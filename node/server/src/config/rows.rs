@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::field::{Field, found};
 use super::load::Problem;
-use super::types::{ChannelRule, Config};
+use super::types::{ApiToken, ChannelRule, Config, ServiceHook};
 
 /// One list of tables: what it is called, what a row may hold, and where the rows are kept.
 pub struct RowList {
@@ -161,12 +161,27 @@ macro_rules! rows {
 
 /// Every list of tables.
 pub static ROW_LISTS: LazyLock<Vec<RowList>> = LazyLock::new(|| {
-    vec![rows! {
+    let security_channels = rows! {
         "security.channels", ChannelRule in security.channels,
             "Who may use which channels, whatever the policy. The most specific pattern that matches decides alone; without any rule every channel is open, with rules a channel that none matches is closed. A role is \"*\" (everyone), \"user\" (whoever has a user), or a role of the token or of the handshake hook.";
         "pattern", pattern, true, like "\"/chat/**\"", "The channels.";
         "subscribe", subscribe, false, like "[\"*\"]", "Roles that may subscribe; when absent: nobody.";
         "publish", publish, false, like "[\"member\"]", "Roles that may publish; when absent: nobody.";
         "create", create, false, like "[\"admin\"]", "Roles that may name a channel that does not exist yet; when absent: whoever may do what names it.";
-    }]
+    };
+    let services_hooks = rows! {
+        "services.hooks", ServiceHook in services.hooks,
+            "Which calls on service channels the application answers over HTTP. A pattern answers for what has no row of its own.";
+        "pattern", pattern, true, like "\"/service/app/**\"", "The channels.";
+        "url", url, true, like "\"http://127.0.0.1:9000/call\"", "The address that answers.";
+    };
+    let api_tokens = rows! {
+        "api.tokens", ApiToken in api.tokens,
+            "The applications that may use the HTTP API, each with a token of its own.";
+        "name", name, true, like "\"shop\"", "What the application is called in the log, 1 to 64 letters, digits, -, _ and dots.";
+        "token_file", token_file, true, like "\"/etc/halley/api-shop\"", "A file with its token, at least 32 visible ASCII characters. While it is replaced: one per line, at most 4; read again every 5 s and on SIGHUP.";
+        "roles", roles, true, like "[\"publish\", \"call\"]", "What it may do: read (see channels, sessions, users), publish (to channels and users), call (services), manage (disconnect sessions and users).";
+        "channels", channels, false, like "[\"/shop/**\", \"/service/shop/*\"]", "The channels and services that it may read, publish to and call; when absent: all.";
+    };
+    vec![security_channels, services_hooks, api_tokens]
 });

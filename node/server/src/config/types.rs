@@ -7,6 +7,7 @@ use halley_bayeux::{ChannelName, EngineConfig};
 use ipnet::IpNet;
 
 use super::check::{Secret, Token};
+use super::check_api::ApiKeys;
 
 /// Everything a node can be told.
 #[derive(Debug, Clone, Default)]
@@ -19,10 +20,14 @@ pub struct Config {
     pub mesh: MeshConfig,
     /// `[admin]`
     pub admin: AdminConfig,
+    /// `[api]`
+    pub api: ApiConfig,
     /// `[session]`: CometD's names and units on the left, the engine's on the right.
     pub session: EngineConfig,
     /// `[security]`
     pub security: SecurityConfig,
+    /// `[services]`
+    pub services: ServicesConfig,
     /// `[seti]`
     pub seti: SetiConfig,
     /// `[presence]`
@@ -371,6 +376,78 @@ impl AdminConfig {
     }
 }
 
+/// `[api]`: what back-end applications reach.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Where back-end applications are accepted; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Serve over TLS with the certificate of `[client.tls]`.
+    pub tls: bool,
+    /// Connections at one time.
+    pub max_connections: usize,
+    /// Requests that are answered at one time.
+    pub max_requests: usize,
+    /// Bytes of the body of one request.
+    pub max_body_bytes: usize,
+    /// Messages in one batch.
+    pub max_batch: usize,
+    /// Time for a service to answer a call.
+    pub call_timeout_ms: u64,
+    /// `[[api.tokens]]`
+    pub tokens: Vec<ApiToken>,
+    /// What is in their files, in the same order. Written by the checks.
+    pub(super) keys: Vec<ApiKeys>,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            tls: false,
+            max_connections: 1024,
+            max_requests: 256,
+            max_body_bytes: 1 << 20,
+            max_batch: 1000,
+            call_timeout_ms: 30_000,
+            tokens: Vec::new(),
+            keys: Vec::new(),
+        }
+    }
+}
+
+impl ApiConfig {
+    /// The tokens of each row of `[[api.tokens]]`, in order.
+    pub(crate) fn keys(&self) -> &[ApiKeys] {
+        &self.keys
+    }
+}
+
+/// One row of `[[api.tokens]]`: an application and what it may do.
+#[derive(Debug, Clone, Default)]
+pub struct ApiToken {
+    /// What the application is called in logs.
+    pub name: String,
+    /// A file with its token, or with several while one is replaced: one per line.
+    pub token_file: Option<PathBuf>,
+    /// What it may do.
+    pub roles: Vec<ApiRole>,
+    /// The channels with which it may do so; empty: all.
+    pub channels: Vec<ChannelName>,
+}
+
+/// What an application may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiRole {
+    /// See channels, sessions and users.
+    Read,
+    /// Publish, to channels and to users.
+    Publish,
+    /// Call services.
+    Call,
+    /// Disconnect sessions and users.
+    Manage,
+}
+
 /// `[security]`: who clients are, and what they may do.
 #[derive(Debug, Clone, Default)]
 pub struct SecurityConfig {
@@ -527,6 +604,59 @@ pub struct ChannelRule {
     pub publish: Vec<String>,
     /// Roles that may create; `None`: whoever may do what creates.
     pub create: Option<Vec<String>>,
+}
+
+/// `[services]`: calls on service channels that the application answers over HTTP.
+#[derive(Debug, Clone)]
+pub struct ServicesConfig {
+    /// The token that the node shows.
+    pub token_file: Option<PathBuf>,
+    /// Time for one answer.
+    pub timeout_ms: u64,
+    /// Calls under way at one time.
+    pub max_concurrent: usize,
+    /// Calls that may wait for that.
+    pub max_waiting: usize,
+    /// Further attempts when no connection can be made.
+    pub retries: u32,
+    /// Bytes of one answer.
+    pub max_answer_bytes: usize,
+    /// `[[services.hooks]]`
+    pub hooks: Vec<ServiceHook>,
+    /// The token read from its file. Written by the checks.
+    pub(super) token: Option<Secret>,
+}
+
+impl ServicesConfig {
+    /// The token that the node shows, when one is configured.
+    #[must_use]
+    pub fn token(&self) -> Option<&Secret> {
+        self.token.as_ref()
+    }
+}
+
+impl Default for ServicesConfig {
+    fn default() -> Self {
+        Self {
+            token_file: None,
+            timeout_ms: 5000,
+            max_concurrent: 64,
+            max_waiting: 1000,
+            retries: 1,
+            max_answer_bytes: 64 << 10,
+            hooks: Vec::new(),
+            token: None,
+        }
+    }
+}
+
+/// One row of `[[services.hooks]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServiceHook {
+    /// The channels. `None` only in a row that was refused.
+    pub pattern: Option<ChannelName>,
+    /// The address that answers. `None` only in a row that was refused.
+    pub url: Option<String>,
 }
 
 /// `[seti]`: the user directory.

@@ -81,21 +81,46 @@ pub(super) fn members(answer: &Value) -> String {
 pub(super) fn links(answer: &Value) -> String {
     let mut out = String::new();
     let links = list(answer, "links");
+    let ms = |rtt: &Value| {
+        rtt.as_f64()
+            .map_or("-".to_owned(), |rtt| format!("{rtt:.3}"))
+    };
     let row = |link: &Value| {
-        vec![
+        let up = if link["up"] == true { "up" } else { "down" };
+        let mut row = vec![
             cell(&link["sibling"]),
-            if link["up"] == true { "up" } else { "down" }.to_owned(),
-            link["rtt_ms"]
-                .as_f64()
-                .map_or("-".to_owned(), |rtt| format!("{rtt:.3}")),
-            cell(&link["queue_bytes"]),
-            cell(&link["publications_sent"]),
-        ]
+            up.to_owned(),
+            ms(&link["rtt_ms"]),
+            ms(&link["rtt_of_sibling_ms"]),
+        ];
+        let figures = [
+            "queue_bytes",
+            "window_bytes",
+            "bytes_sent",
+            "bytes_received",
+            "publications_sent",
+            "publications_lost",
+            "resumes",
+        ];
+        row.extend(figures.iter().map(|figure| cell(&link[figure])));
+        row
     };
     let rows: Vec<Vec<String>> = links.iter().map(row).collect();
     table(
         &mut out,
-        &["SIBLING", "LINK", "RTT_MS", "QUEUE_BYTES", "SENT"],
+        &[
+            "SIBLING",
+            "LINK",
+            "RTT_MS",
+            "BACK_MS",
+            "QUEUE",
+            "WINDOW",
+            "BYTES_OUT",
+            "BYTES_IN",
+            "SENT",
+            "LOST",
+            "RESUMES",
+        ],
         &rows,
     );
     out
@@ -205,10 +230,13 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_shown_as_such() {
-        let answer = json!({ "links": [{ "sibling": "two", "up": false, "rtt_ms": null, "queue_bytes": 0, "publications_sent": 7 }] });
+        let answer = json!({ "links": [{ "sibling": "two", "up": false, "rtt_ms": null, "rtt_of_sibling_ms": 0.25,
+            "queue_bytes": 0, "window_bytes": 9, "bytes_sent": 100, "bytes_received": 50, "publications_sent": 7,
+            "publications_lost": 1, "resumes": 2 }] });
         assert_eq!(
             links(&answer),
-            "SIBLING  LINK  RTT_MS  QUEUE_BYTES  SENT\ntwo      down  -       0            7\n"
+            "SIBLING  LINK  RTT_MS  BACK_MS  QUEUE  WINDOW  BYTES_OUT  BYTES_IN  SENT  LOST  RESUMES\n\
+             two      down  -       0.250    0      9       100        50        7     1     2\n"
         );
         for odd in [json!(null), json!({ "links": 5 })] {
             for show in [members, links, users, interest, status] {

@@ -9,6 +9,7 @@
 //! Every task runs under the node's tracker. `stop` ends accepting; `close` lets each connection finish what it is
 //! answering and then ends it.
 
+mod body;
 mod connection;
 mod http2;
 mod serve;
@@ -29,6 +30,7 @@ use tracing::{debug, warn};
 use crate::metrics::Metrics;
 use crate::tls::Tls;
 
+pub(crate) use body::{BodyFault, is_utf8, read_body};
 pub(crate) use http2::Http2Limits;
 pub(crate) use serve::Caller;
 pub(crate) use stream::Stream;

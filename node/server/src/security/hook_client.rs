@@ -15,10 +15,20 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-use crate::config::HooksConfig;
+use crate::config::Secret;
 
-/// Bytes of an answer.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// What bounds the calls of one client.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HookLimits {
+    /// Time for one answer, with waiting for a place and retries.
+    pub(crate) timeout_ms: u64,
+    /// Calls under way at one time.
+    pub(crate) max_concurrent: usize,
+    /// Further attempts when no connection can be made.
+    pub(crate) retries: u32,
+    /// Bytes of one answer.
+    pub(crate) answer_bytes_max: usize,
+}
 
 /// How long a connection is kept unused: shorter than most servers keep theirs, so that a call rarely meets a close.
 const IDLE: Duration = Duration::from_secs(4);
@@ -71,12 +81,13 @@ pub(crate) fn address(text: &str) -> Result<Uri, String> {
     }
 }
 
-/// The client for all hooks of a node.
+/// A client for hooks that share their limits.
 pub(crate) struct HookClient {
     client: Client<HttpConnector, Full<Bytes>>,
     places: Semaphore,
     timeout: Duration,
     retries: u32,
+    answer_bytes_max: usize,
     authorization: Option<HeaderValue>,
 }
 
@@ -87,17 +98,18 @@ impl fmt::Debug for HookClient {
 }
 
 impl HookClient {
-    pub(crate) fn new(config: &HooksConfig) -> Self {
-        let timeout = Duration::from_millis(config.timeout_ms);
+    /// A client that shows `token`, if there is one.
+    pub(crate) fn new(limits: &HookLimits, token: Option<&Secret>) -> Self {
+        let timeout = Duration::from_millis(limits.timeout_ms);
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeout));
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(config.max_concurrent)
+            .pool_max_idle_per_host(limits.max_concurrent)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        let authorization = config.token().and_then(|token| {
+        let authorization = token.and_then(|token| {
             let value = [b"Bearer ", token.bytes()].concat();
             let mut value = HeaderValue::from_bytes(&value).ok()?;
             value.set_sensitive(true);
@@ -105,9 +117,10 @@ impl HookClient {
         });
         Self {
             client,
-            places: Semaphore::new(config.max_concurrent),
+            places: Semaphore::new(limits.max_concurrent),
             timeout,
-            retries: config.retries,
+            retries: limits.retries,
+            answer_bytes_max: limits.answer_bytes_max,
             authorization,
         }
     }
@@ -148,14 +161,17 @@ impl HookClient {
         if status != StatusCode::OK {
             return Err(HookFailure::Unusable(format!("status {}", status.as_u16())));
         }
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
+        let body = Limited::new(answer.into_body(), self.answer_bytes_max)
             .collect()
             .await
             .map_err(|_| HookFailure::Unusable("too large, or cut".into()))?
             .to_bytes();
+        // An array of the same values would be read like an object.
+        let object = Some(&body).filter(|body| body.trim_ascii_start().starts_with(b"{"));
         // Without the parser's words, which may show what was sent.
-        serde_json::from_slice(&body)
-            .map_err(|_| HookFailure::Unusable("not the JSON that was expected".into()))
+        object
+            .and_then(|body| serde_json::from_slice(body).ok())
+            .ok_or_else(|| HookFailure::Unusable("not the JSON that was expected".into()))
     }
 
     fn request(&self, to: &Uri, body: &Bytes) -> Request<Full<Bytes>> {

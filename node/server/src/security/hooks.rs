@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::hook_client::{HookClient, HookFailure, address};
+use super::hook_client::{HookClient, HookFailure, HookLimits, address};
 use super::identity::Identity;
 use super::permissions::{Operation, Permissions};
 use super::unix_clock::UnixClock;
@@ -26,6 +26,9 @@ use crate::config::HooksConfig;
 
 /// For a client whose handshake could not be decided now.
 pub(super) const TRY_AGAIN: Advice = try_again(2000);
+
+/// Bytes of an answer.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// The longest reason of a hook that is passed on.
 const REASON_BYTES_MAX: usize = 64;
@@ -92,8 +95,14 @@ impl Hooks {
         calls: IntCounterVec,
     ) -> Result<Self, String> {
         let read = |text: &Option<String>| text.as_deref().map(address).transpose();
+        let limits = HookLimits {
+            timeout_ms: config.timeout_ms,
+            max_concurrent: config.max_concurrent,
+            retries: config.retries,
+            answer_bytes_max: ANSWER_BYTES_MAX,
+        };
         Ok(Self {
-            client: HookClient::new(config),
+            client: HookClient::new(&limits, config.token()),
             handshake: read(&config.handshake)?,
             subscribe: read(&config.subscribe)?,
             publish: read(&config.publish)?,

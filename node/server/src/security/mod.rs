@@ -20,6 +20,7 @@ mod policy;
 mod unix_clock;
 
 pub(crate) use hook_client::address as hook_address;
+pub(crate) use hook_client::{HookClient, HookFailure, HookLimits};
 pub(crate) use keys::load as load_keys;
 pub(crate) use policy::Security;
 pub use policy::SecurityError;

@@ -68,7 +68,7 @@ impl Direct {
         let text = serde_json::to_string(&received).map_err(|_| "400::data_invalid")?;
         let json = Json::validate(&text, self.depth_max).map_err(|_| "400::data_invalid")?;
         let publication = Publication::new(&self.channel, json);
-        if self.directory.send(&to, &publication, now) {
+        if self.directory.send(&to, &publication, now).anybody() {
             Ok(())
         } else {
             Err(format!("404:{}:user_unknown", to.as_str()))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use halley_bayeux::{Millis, Publication, UserId};
+use halley_bayeux::{Millis, Publication, SessionId, UserId};
 use serde_json::{Value, json};
 
 /// Where every user is.
@@ -29,10 +29,33 @@ pub trait Directory: Send + Sync {
     fn users_here(&self) -> usize;
     /// The nodes on which a user is present, by name.
     fn nodes_of(&self, user: &UserId) -> Vec<String>;
-    /// Delivers to all sessions of a user, on all nodes; false when the user is nowhere.
-    fn send(&self, user: &UserId, publication: &Arc<Publication>, now: Millis) -> bool;
+    /// The sessions that a user has on this node.
+    fn sessions_here(&self, user: &UserId) -> Vec<SessionId>;
+    /// Delivers to all sessions of a user, on all nodes.
+    fn send(&self, user: &UserId, publication: &Arc<Publication>, now: Millis) -> Reached;
+    /// Ends all sessions of a user, on all nodes.
+    fn disconnect(&self, user: &UserId, now: Millis) -> Reached;
     /// Tells a listener from now on.
     fn add_listener(&self, listener: Arc<dyn DirectoryListener>);
+}
+
+/// Whom something that is for a user has reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Sessions on this node.
+    pub here: usize,
+    /// Siblings to which it was sent, since the user is present there.
+    pub nodes: Vec<String>,
+    /// Siblings where the user is present, but to which it could not be sent.
+    pub refused: Vec<String>,
+}
+
+impl Reached {
+    /// Whether anybody was reached.
+    #[must_use]
+    pub fn anybody(&self) -> bool {
+        self.here > 0 || !self.nodes.is_empty()
+    }
 }
 
 /// Told who comes and goes.

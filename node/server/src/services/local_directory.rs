@@ -9,7 +9,7 @@ use halley_bayeux::{
 };
 use parking_lot::{Mutex, RwLock};
 
-use super::directory::{Directory, DirectoryListener};
+use super::directory::{Directory, DirectoryListener, Reached};
 use super::ordered::Ordered;
 
 /// Users by the sessions of this node.
@@ -46,6 +46,20 @@ impl LocalDirectory {
         });
         engine.add_session_listener(Arc::clone(&directory) as Arc<dyn SessionListener>);
         directory
+    }
+
+    /// Does something with each session of a user; counts where it was done.
+    fn each_session(
+        &self,
+        user: &UserId,
+        mut act: impl FnMut(&Engine, &SessionId) -> bool,
+    ) -> Reached {
+        let mut reached = Reached::default();
+        if let Some(engine) = self.engine.upgrade() {
+            let sessions = self.sessions_here(user);
+            reached.here = sessions.iter().filter(|id| act(&engine, id)).count();
+        }
+        reached
     }
 
     fn tell(&self, change: Change) {
@@ -109,16 +123,20 @@ impl Directory for LocalDirectory {
         }
     }
 
-    fn send(&self, user: &UserId, publication: &Arc<Publication>, now: Millis) -> bool {
-        let Some(engine) = self.engine.upgrade() else {
-            return false;
-        };
-        let sessions = self.sessions.lock().get(user).cloned().unwrap_or_default();
-        let mut delivered = false;
-        for session in &sessions {
-            delivered |= engine.deliver(session, publication, now);
-        }
-        delivered
+    fn sessions_here(&self, user: &UserId) -> Vec<SessionId> {
+        self.sessions.lock().get(user).cloned().unwrap_or_default()
+    }
+
+    fn send(&self, user: &UserId, publication: &Arc<Publication>, now: Millis) -> Reached {
+        self.each_session(user, |engine, session| {
+            engine.deliver(session, publication, now)
+        })
+    }
+
+    fn disconnect(&self, user: &UserId, now: Millis) -> Reached {
+        self.each_session(user, |engine, session| {
+            engine.end_session(session, EndReason::Server, now)
+        })
     }
 
     fn add_listener(&self, listener: Arc<dyn DirectoryListener>) {

@@ -1,8 +1,10 @@
-//! Built-in services, all off unless configured: direct messages between users, who is present, which nodes there are.
+//! Built-in services, all off unless configured: direct messages between users, who is present, which nodes there are, and calls that the
+//! application answers over HTTP.
 //!
 //! They see the cluster through two small traits, [`Directory`] and [`Nodes`]. A node that runs alone answers them by
 //! itself ([`LocalDirectory`], [`LocalNodes`]); in a cluster the user directory and a replicated object stand behind.
 
+pub(crate) mod call_hooks;
 mod direct;
 mod directory;
 mod local_directory;
@@ -12,7 +14,7 @@ mod presence;
 
 pub(crate) use direct::CHANNEL as DIRECT_CHANNEL;
 pub use direct::Direct;
-pub use directory::{Directory, DirectoryListener, NodeInfo, NodeLoad, Nodes};
+pub use directory::{Directory, DirectoryListener, NodeInfo, NodeLoad, Nodes, Reached};
 pub use local_directory::LocalDirectory;
 pub(crate) use nodes::{CHANNEL as NODES_CHANNEL, PERIOD as NODES_PERIOD};
 pub use nodes::{LocalNodes, NodesService};

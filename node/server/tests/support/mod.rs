@@ -6,6 +6,7 @@
     reason = "each test file uses its own part"
 )]
 
+pub mod application;
 pub mod tls;
 
 use std::future::Future;
@@ -438,12 +439,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
     /// The reply with this id.
     pub async fn reply(&mut self, id: &str) -> Value {
         loop {
-            for message in self.frame().await {
-                self.waiting.push_back(message);
-            }
             if let Some(at) = self.waiting.iter().position(|message| message["id"] == id) {
                 return self.waiting.remove(at).expect("it is there");
             }
+            let frame = self.frame().await;
+            self.waiting.extend(frame);
         }
     }
 

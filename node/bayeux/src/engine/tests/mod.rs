@@ -3,17 +3,21 @@
 mod acks;
 mod authorizers;
 mod calls;
+mod channels;
 mod extensions;
 mod greeting;
 mod http;
 mod lazy;
 mod limits;
+mod moments;
+mod places;
 mod processing;
 mod publish;
 mod races;
 mod refusals;
 mod requests;
 mod session_end;
+mod session_hooks;
 mod websocket;
 
 use super::*;
@@ -25,7 +29,6 @@ use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Wake, Waker};
 
 pub(super) const START: Millis = Millis(1_000_000);

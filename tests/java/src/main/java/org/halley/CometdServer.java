@@ -1,6 +1,7 @@
 package org.halley;
 
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import org.cometd.bayeux.Promise;
 import org.cometd.bayeux.server.BayeuxServer;
@@ -112,9 +113,12 @@ final class CometdServer {
 
         /** Remote call: the sum of {@code data.numbers}; a failure where there are none. */
         public void sum(ServerSession remote, ServerMessage message) {
-            if (message.getDataAsMap().get("numbers") instanceof Object[] numbers) {
+            // The two transports parse with two parsers: one makes arrays, the other lists.
+            Object numbers = message.getDataAsMap().get("numbers");
+            List<?> list = numbers instanceof Object[] array ? List.of(array) : numbers instanceof List<?> given ? given : null;
+            if (list != null) {
                 long sum = 0;
-                for (Object number : numbers) {
+                for (Object number : list) {
                     sum += ((Number) number).longValue();
                 }
                 answer(remote, message, true, Map.of("sum", sum));

@@ -1,0 +1,165 @@
+//! What an application brings into its node, and how that is put into the engine.
+
+use std::fmt;
+use std::sync::Arc;
+
+use halley_bayeux::{
+    Authorizer, ChannelKind, ChannelName, Engine, Extension, RemoteCall, SecurityPolicy, Service,
+    SessionListener, SubscriptionListener,
+};
+
+use crate::cluster::ClusterParts;
+use crate::config::{Config, PolicyKind};
+use crate::services::{self, DirectoryListener};
+
+/// Why what the application brings cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplicationError {
+    /// A name is not one.
+    #[error("{name:?} is not a channel: {error}")]
+    Channel {
+        /// What was given.
+        name: String,
+        /// What is wrong with it.
+        error: halley_bayeux::InvalidChannel,
+    },
+    /// A service stands on a channel that is none for services.
+    #[error("a service needs a channel below /service/, and {0} is not one")]
+    NotAService(ChannelName),
+    /// Two services stand on one channel.
+    #[error("{0} has a service already")]
+    ServiceTaken(ChannelName),
+    /// The application decides who clients are, and so does the configuration.
+    #[error("the application brings its own policy, so {0} must not be set: one of them has to go")]
+    TwoPolicies(&'static str),
+}
+
+/// Makes a policy out of the configured one.
+type WrapPolicy = Box<dyn FnOnce(Arc<dyn SecurityPolicy>) -> Arc<dyn SecurityPolicy> + Send>;
+
+/// Who decides what clients may do.
+#[derive(Default)]
+pub(crate) enum PolicyChoice {
+    /// What is configured.
+    #[default]
+    Configured,
+    /// The application, alone.
+    Own(Arc<dyn SecurityPolicy>),
+    /// The application, which may ask what is configured.
+    Around(WrapPolicy),
+}
+
+/// What handles a service channel.
+pub(crate) enum Handler {
+    Service(Arc<dyn Service>),
+    Call(Arc<dyn RemoteCall>),
+}
+
+/// What an application brings. Filled by the builder, taken by the node as it starts.
+#[derive(Default)]
+pub(crate) struct Application {
+    pub(crate) handlers: Vec<(String, Handler)>,
+    pub(crate) authorizers: Vec<(String, Arc<dyn Authorizer>)>,
+    pub(crate) extensions: Vec<Arc<dyn Extension>>,
+    pub(crate) session_listeners: Vec<Arc<dyn SessionListener>>,
+    pub(crate) subscription_listeners: Vec<Arc<dyn SubscriptionListener>>,
+    pub(crate) directory_listeners: Vec<Arc<dyn DirectoryListener>>,
+    pub(crate) policy: PolicyChoice,
+}
+
+impl fmt::Debug for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Application")
+            .field("handlers", &self.handlers.len())
+            .field("extensions", &self.extensions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn channel(name: &str) -> Result<ChannelName, ApplicationError> {
+    ChannelName::parse(name).map_err(|error| ApplicationError::Channel {
+        name: name.to_owned(),
+        error,
+    })
+}
+
+/// A configured rule that an application's own policy would leave without effect.
+fn configured_policy(config: &Config) -> Option<&'static str> {
+    if config.security.policy != PolicyKind::Anonymous {
+        Some("security.policy")
+    } else if !config.security.channels.is_empty() {
+        Some("security.channels")
+    } else if config.seti.trust_handshake_user {
+        Some("seti.trust_handshake_user")
+    } else {
+        None
+    }
+}
+
+impl Application {
+    /// The policy of the node, out of the one that is configured.
+    ///
+    /// # Errors
+    /// There would be two.
+    pub(crate) fn policy(
+        &mut self,
+        config: &Config,
+        configured: Arc<dyn SecurityPolicy>,
+    ) -> Result<Arc<dyn SecurityPolicy>, ApplicationError> {
+        match std::mem::take(&mut self.policy) {
+            PolicyChoice::Configured => Ok(configured),
+            PolicyChoice::Around(wrap) => Ok(wrap(configured)),
+            PolicyChoice::Own(policy) => match configured_policy(config) {
+                None => Ok(policy),
+                Some(key) => Err(ApplicationError::TwoPolicies(key)),
+            },
+        }
+    }
+
+    /// Puts everything but the policy into the engine, behind what the node itself put there.
+    ///
+    /// # Errors
+    /// A channel is not one, or not free.
+    pub(crate) fn attach(
+        self,
+        config: &Config,
+        engine: &Engine,
+        cluster: &ClusterParts,
+    ) -> Result<(), ApplicationError> {
+        let hooked = config.services.hooks.iter();
+        let mut taken: Vec<ChannelName> = hooked.filter_map(|hook| hook.pattern.clone()).collect();
+        if config.seti.direct {
+            taken.push(channel(services::DIRECT_CHANNEL)?);
+        }
+        for (name, handler) in self.handlers {
+            let channel = channel(&name)?;
+            if channel.kind() != ChannelKind::Service {
+                return Err(ApplicationError::NotAService(channel));
+            }
+            if taken.contains(&channel) {
+                return Err(ApplicationError::ServiceTaken(channel));
+            }
+            taken.push(channel.clone());
+            match handler {
+                Handler::Service(service) => engine.add_service(channel, service),
+                Handler::Call(call) => engine.add_remote_call(channel, call),
+            }
+        }
+        for (name, authorizer) in self.authorizers {
+            engine.add_authorizer(&channel(&name)?, authorizer);
+        }
+        for extension in self.extensions {
+            engine.add_extension(extension);
+        }
+        for listener in self.session_listeners {
+            engine.add_session_listener(listener);
+        }
+        for listener in self.subscription_listeners {
+            engine.add_subscription_listener(listener);
+        }
+        for listener in self.directory_listeners {
+            cluster.directory.add_listener(listener);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! Calls that clients make on a service channel, answered by an async closure.
+
+use std::fmt;
+use std::sync::Arc;
+
+use halley_bayeux::{ChannelName, Message, Millis, RemoteCall, Responder, Session, UserId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::handle::{NodeHandle, PublishError, json_text, validated};
+
+/// A call without data is one with `null`.
+const NO_DATA: &str = "null";
+
+/// One call of a client, with what is known of the caller.
+#[derive(Clone, Debug)]
+pub struct Call {
+    session: Arc<Session>,
+    channel: ChannelName,
+    data: String,
+    node: NodeHandle,
+}
+
+impl Call {
+    /// Reads what the client sent. With `?`, a client that sent something else is told so (`data_invalid`).
+    ///
+    /// # Errors
+    /// The data has another shape than `T`.
+    pub fn data<T: DeserializeOwned>(&self) -> Result<T, RpcError> {
+        serde_json::from_str(&self.data)
+            .map_err(|error| RpcError::new("data_invalid", error.to_string()))
+    }
+
+    /// What the client sent, as JSON text; `null` when it sent nothing.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.data
+    }
+
+    /// The channel that was called: with a pattern there are many.
+    #[must_use]
+    pub fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
+
+    /// The user that the security policy recognised.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.session.user()
+    }
+
+    /// The caller's session.
+    #[must_use]
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// The node, to publish or to reach other users.
+    #[must_use]
+    pub fn node(&self) -> &NodeHandle {
+        &self.node
+    }
+}
+
+/// What a caller gets instead of a result: `{"class": …, "message": …}`, as CometD's services fail, or other data.
+///
+/// Everything in it reaches the client. There is no conversion from any error whatever, so that nothing internal gets there by a `?`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpcError(String);
+
+impl RpcError {
+    /// A failure with a word for programs and a sentence for people.
+    #[must_use]
+    pub fn new(class: &str, message: impl AsRef<str>) -> Self {
+        Self(json!({ "class": class, "message": message.as_ref() }).to_string())
+    }
+
+    /// A failure with data of the application's own.
+    ///
+    /// # Errors
+    /// The data cannot be written as JSON.
+    pub fn with_data(data: impl Serialize) -> Result<Self, PublishError> {
+        let text = json_text(data)?;
+        validated(&text)?;
+        Ok(Self(text))
+    }
+
+    /// The failure as JSON text.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for RpcError {
+    /// A failure of the class `failed`.
+    fn from(message: &str) -> Self {
+        Self::new("failed", message)
+    }
+}
+
+impl From<PublishError> for RpcError {
+    /// A failure of the class `failed`. The message names channels and users, nothing of the node.
+    fn from(error: PublishError) -> Self {
+        Self::new("failed", error.to_string())
+    }
+}
+
+/// Runs the closure as a task for each call.
+pub(crate) struct Rpc<F> {
+    node: NodeHandle,
+    answer: F,
+}
+
+impl<F> fmt::Debug for Rpc<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rpc").finish_non_exhaustive()
+    }
+}
+
+impl<F> Rpc<F> {
+    pub(crate) fn new(node: NodeHandle, answer: F) -> Self {
+        Self { node, answer }
+    }
+}
+
+impl<F, Fut, T> RemoteCall for Rpc<F>
+where
+    F: Fn(Call) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<T, RpcError>> + Send + 'static,
+    T: Serialize,
+{
+    fn call(&self, session: &Arc<Session>, message: &Message<'_>, responder: Responder, _: Millis) {
+        let Some(shared) = self.node.shared() else {
+            return;
+        };
+        let answer = (self.answer)(Call {
+            session: Arc::clone(session),
+            channel: message.channel().clone(),
+            data: message.data().unwrap_or(NO_DATA).to_owned(),
+            node: self.node.clone(),
+        });
+        shared.tasks.spawn(async move {
+            // Should the closure panic, the responder is dropped, and the caller told that the call has failed.
+            let answer = answer
+                .await
+                .and_then(|result| json_text(result).map_err(RpcError::from));
+            match &answer {
+                Ok(text) => match validated(text) {
+                    Ok(json) => responder.succeed(json),
+                    Err(error) => fail(responder, &error.into()),
+                },
+                Err(error) => fail(responder, error),
+            }
+        });
+    }
+}
+
+fn fail(responder: Responder, error: &RpcError) {
+    // What an `RpcError` holds is JSON; should it not be, the dropped responder answers.
+    if let Ok(json) = validated(error.json()) {
+        responder.fail(json);
+    }
+}
