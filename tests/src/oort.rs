@@ -11,7 +11,7 @@ use halley_cluster::{
     Clock, Cluster, ClusterConfig, NodeName, Observed, OortConfig, RandomSource, Secret,
     StateChannel, TokioNet,
 };
-use halley_replication::Objects;
+use halley_replication::{Objects, OortObjects};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -167,6 +167,7 @@ impl HalleyNode {
         let cluster = Cluster::new(config, engine.clone(), clock, RandomSource::system())?;
         let objects = Objects::new(cluster.state_sender(), clock);
         cluster.register(StateChannel::OBJECTS, Arc::new(objects.clone()));
+        cluster.register_oort(Arc::new(OortObjects::new(objects.clone())));
         cluster.open(TokioNet).await?;
         let ticking = engine.clone();
         let ticks = tokio::spawn(async move {

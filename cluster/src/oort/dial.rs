@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halley_bayeux::{ChannelName, Publication};
-use halley_client::{Client, Events, RequestError};
+use halley_client::{Client, Events, RequestError, Transport};
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -87,6 +87,7 @@ impl<N: Net> OutLink<N> {
         // By address, so that a name cannot lead elsewhere after it has been checked.
         Client::builder(format!("ws://{address}{}", self.url.path()))
             .ext(wire::EXT, ext)
+            .transports([Transport::WebSocket])
             .acknowledge(true)
             .connect_timeout(self.shared.config.handshake_timeout)
             .max_network_delay(self.shared.config.detection)

@@ -16,11 +16,11 @@ use bytes::Bytes;
 use halley_bayeux::{Engine, Millis, Publication, SessionId, UserId};
 use halley_cluster::seti::{PresenceListener, SendOutcome, Seti};
 use halley_cluster::{
-    Cluster, ClusterConfig, Counters, DnsConfig, Incarnation, InvalidNodeName, InvalidOortUrl, InvalidSecret,
-    InvalidSecrets, LinkStats, Member, MulticastConfig, NodeId, NodeName, Observed, OortConfig, OortUrl, RandomSource,
-    Secrets, SendError, StateChannel, StateSender, TokioNet,
+    Cluster, ClusterConfig, Counters, DnsConfig, Incarnation, InvalidNodeName, InvalidOortUrl,
+    InvalidSecret, InvalidSecrets, LinkStats, Member, MulticastConfig, NodeId, NodeName, Observed,
+    OortConfig, OortUrl, RandomSource, Secrets, SendError, StateChannel, StateSender, TokioNet,
 };
-use halley_replication::{CreateError, Objects, OortObject};
+use halley_replication::{CreateError, Objects, OortObject, OortObjects};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -197,6 +197,7 @@ impl ClusterParts {
         )?;
         let objects = Objects::new(cluster.state_sender(), clock.cluster());
         cluster.register(StateChannel::OBJECTS, Arc::new(objects.clone()));
+        cluster.register_oort(Arc::new(OortObjects::new(objects.clone())));
         let nodes = OortObject::new(&objects, NODES_OBJECT, NodeLoad::default())?;
         Ok(Self {
             directory: Arc::new(SetiDirectory(cluster.seti().clone())),

@@ -8,7 +8,9 @@ use ipnet::IpNet;
 use toml::Value;
 
 use super::check::Secret;
-use super::types::{ApiRole, Discovery, LogFormat, LogLevel, OortDigest, PolicyKind, TokenAlgorithm};
+use super::types::{
+    ApiRole, Discovery, LogFormat, LogLevel, OortDigest, PolicyKind, TokenAlgorithm,
+};
 
 /// What a value looks like, so that text from the environment can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

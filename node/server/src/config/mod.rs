@@ -32,6 +32,6 @@ pub use rows::{Column, ROW_LISTS, RowList};
 pub use types::{
     AdminConfig, ApiConfig, ApiRole, ApiToken, ChannelRule, ClientConfig, Config, Discovery,
     DnsConfig, HooksConfig, Http2Config, JwtConfig, LogConfig, LogFormat, LogLevel, MeshConfig,
-    MulticastConfig, NodeConfig, OortConfig, OortDigest, PolicyKind, PresenceConfig, SecurityConfig, ServiceHook,
-    ServicesConfig, SetiConfig, TlsConfig, TokenAlgorithm,
+    MulticastConfig, NodeConfig, OortConfig, OortDigest, PolicyKind, PresenceConfig,
+    SecurityConfig, ServiceHook, ServicesConfig, SetiConfig, TlsConfig, TokenAlgorithm,
 };
