@@ -144,6 +144,7 @@ impl Cluster {
         let links = StateLinks::new(shared.clone());
         let sender = Arc::new(links.clone());
         let seti = Seti::new(engine, sender, clock, Seti::default_limits());
+        seti.set_grace(shared.config.presence_grace);
         let services = Services::new(Arc::new(links.clone()), ServiceLimits::default());
         let inner = Inner {
             shared,
@@ -249,7 +250,18 @@ impl Cluster {
         let multicast = config.multicast.clone();
         let states = std::mem::take(&mut *self.inner.oort_states.lock());
         let seti = self.inner.seti.clone();
-        let (side, task) = oort::run(net.clone(), shared.clone(), config, url, seti, states);
+        let (side, task) = {
+            let services = self.inner.services.clone();
+            oort::run(
+                net.clone(),
+                shared.clone(),
+                config,
+                url,
+                seti,
+                services,
+                states,
+            )
+        };
         tracing::info!(url = %side.url(), "Oort nodes may join");
         if let Some(group) = multicast {
             self.spawn(oort::run_multicast(

@@ -157,6 +157,8 @@ pub struct ClusterConfig {
     pub backoff_max: Duration,
     /// Time within which a link must be established and authenticated.
     pub handshake_timeout: Duration,
+    /// See [`crate::seti::Seti::set_grace`].
+    pub presence_grace: Duration,
     /// Greatest number of siblings.
     pub siblings_max: usize,
     /// Greatest number of accepted connections that are not authenticated yet.
@@ -195,6 +197,7 @@ impl ClusterConfig {
             detection: Duration::from_secs(4),
             backoff_max: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(3),
+            presence_grace: Duration::ZERO,
             siblings_max: 1024,
             unauthenticated_max: 64,
             limits: LinkLimits::default(),

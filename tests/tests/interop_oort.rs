@@ -1,10 +1,14 @@
 //! CometD's Oort in real JVMs, and Halley nodes, form one cluster.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use bytes::Bytes;
 use halley_bayeux::{ChannelName, Json, Publication, UserId};
-use halley_cluster::{NodeName, Secret};
+use halley_cluster::service::{ForwardError, Reply};
+use halley_cluster::{MulticastConfig, NodeName, Secret};
 use halley_replication::OortObject;
 use halley_tests::oort::{HalleyClient, HalleyNode, JavaNode};
 use halley_tests::patience::eventually;
@@ -431,5 +435,101 @@ async fn a_node_with_another_secret_stays_outside() -> anyhow::Result<()> {
     stranger.oort_members(0).await?;
     java.knows(&[&halley.url()?]).await?;
     assert!(halley.cluster.dialect(&NodeName::new("h1")?).is_none());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn actions_are_forwarded_both_ways() -> anyhow::Result<()> {
+    let _turn = turn().await;
+    let java = java!();
+    let halley = HalleyNode::start("h1", &[&java.url], |_| {}).await?;
+    halley.oort_members(1).await?;
+    let node = halley.cluster.members().remove(0).name;
+    let owner = node.clone();
+    let services = halley.cluster.services();
+    let action = |parameter: Bytes, asked_by: &NodeName, reply: Reply| {
+        let text = String::from_utf8_lossy(&parameter).into_owned();
+        let answer = json!(["halley", text, asked_by.as_str()]).to_string();
+        if text.contains("fail") {
+            reply.fail(answer.into());
+        } else {
+            reply.succeed(answer.into());
+        }
+    };
+    let edit = services.offer(
+        "edit",
+        Arc::new(move |_: &[u8]| Some(owner.clone())),
+        Arc::new(action),
+    )?;
+    let lost = services.offer(
+        "lost",
+        Arc::new({
+            let node = node.clone();
+            move |_: &[u8]| Some(node.clone())
+        }),
+        Arc::new(action),
+    )?;
+    java.order("service", json!({"name": "edit"})).await?;
+
+    let answer = edit
+        .forward(Bytes::from_static(br#"{"op":"rename"}"#))
+        .await;
+    let answer: Value = serde_json::from_slice(&answer.context("no answer")?)?;
+    assert_eq!(answer, json!(["java", {"op": "rename"}]));
+    let failed = edit.forward(Bytes::from_static(br#""fail""#)).await;
+    assert_eq!(
+        failed,
+        Err(ForwardError::Failed(Bytes::from_static(br#""asked to""#)))
+    );
+    let silent = lost.forward(Bytes::from_static(b"1"));
+    assert!(matches!(silent.await, Err(ForwardError::Timeout(_))));
+
+    let url = halley.url()?;
+    for (context, url, parameter) in [
+        ("directed", json!(url), json!({"op": 1})),
+        ("to all", Value::Null, json!("ignore")),
+        ("failing", json!(url), json!("fail")),
+    ] {
+        let order = json!({"name": "edit", "url": url, "context": context, "parameter": parameter});
+        assert_eq!(
+            java.order("forward", order).await?,
+            json!(true),
+            "{context}"
+        );
+    }
+    let text = |parameter: &str| json!(["halley", parameter, node.as_str()]);
+    let expected = [
+        json!(["directed", true, text(r#"{"op":1}"#)]),
+        json!(["to all", true, text(r#""ignore""#)]),
+        json!(["failing", false, text(r#""fail""#)]),
+    ];
+    java.until("results", json!({"name": "edit"}), |results| {
+        let there = results.as_array().map_or(&[][..], Vec::as_slice);
+        there.len() == 3 && expected.iter().all(|result| there.contains(result))
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_find_each_other_by_multicast() -> anyhow::Result<()> {
+    let _turn = turn().await;
+    let port = halley_tests::ports::free_address().port();
+    let group = Ipv4Addr::new(239, 255, 77, 7);
+    let multicast = json!({"multicast": {"group": group.to_string(), "port": port}});
+    let java = java!(0, multicast);
+    let halley = HalleyNode::start("h1", &[], |config| {
+        if let Some(oort) = &mut config.oort {
+            oort.multicast = Some(MulticastConfig {
+                group,
+                port,
+                interval: Duration::from_millis(500),
+                ..MulticastConfig::default()
+            });
+        }
+    })
+    .await?;
+    halley.oort_members(1).await?;
+    java.event(&format!("joined {}", halley.url()?)).await?;
     Ok(())
 }

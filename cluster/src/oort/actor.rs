@@ -20,6 +20,7 @@ use super::membership::{Command, OortMembership, OortNode, OutId, SessionKey};
 use super::peers::{Foreign, OortLink};
 use super::serve::{Pace, serve};
 use super::server::{Identity, LinkServer, Peer};
+use super::services::ServiceState;
 use super::seti::SetiState;
 use super::siblings::Siblings;
 use super::state::{OortOutput, OortPeer, OortState};
@@ -27,6 +28,7 @@ use super::url::OortUrl;
 use super::wire::{self, Join, ReplyExt};
 use crate::net::Net;
 use crate::runtime::{Bulk, Shared, StateLinks};
+use crate::service::Services;
 use crate::seti::Seti;
 use crate::{Incarnation, Member, NodeId, NodeName, OortConfig, StateChannel};
 
@@ -151,6 +153,7 @@ pub(crate) fn run<N: Net>(
     config: OortConfig,
     url: OortUrl,
     seti: Seti,
+    services: Services,
     mut states: Vec<Arc<dyn OortState>>,
 ) -> (Arc<OortSide>, impl Future<Output = ()> + Send + use<N>) {
     let inbox = Arc::new(Inbox::new(INBOX_BYTES));
@@ -176,6 +179,7 @@ pub(crate) fn run<N: Net>(
         inbox: inbox.clone(),
         links: server.links.clone(),
     });
+    states.insert(0, Arc::new(ServiceState::new(services)));
     states.insert(0, Arc::new(SetiState::new(seti, &me.url, shared.clock)));
     let sender = Arc::new(StateLinks::new(shared.clone()));
     let siblings = Arc::new(Siblings::new(sender, inbox.clone(), me.url.as_str()));

@@ -27,6 +27,7 @@ mod multicast;
 mod peers;
 mod serve;
 mod server;
+mod services;
 mod seti;
 mod siblings;
 mod state;

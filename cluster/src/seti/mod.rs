@@ -17,6 +17,7 @@
 
 mod directory;
 mod few;
+mod grace;
 mod handle;
 mod listener;
 pub(crate) mod message;

@@ -39,7 +39,6 @@ impl UserSet {
         self.users.len()
     }
 
-    #[cfg(test)]
     pub(super) fn users(&self) -> impl Iterator<Item = &UserId> {
         self.users.iter()
     }

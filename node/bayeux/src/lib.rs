@@ -12,6 +12,7 @@
 //! Allowed order of locks: a session's subscriptions, or the taps, before a channel; a session's state before the timer wheel or the browsers. Nothing
 //! else is nested.
 
+mod admission;
 mod advice;
 mod authorizer;
 mod binary;
@@ -39,6 +40,7 @@ mod tree;
 mod wheel;
 pub mod z85;
 
+pub use admission::{AddressGroup, Admission, Crowded};
 pub use advice::{Advice, Reconnect};
 pub use authorizer::{Authorization, Authorizer, AuthorizerId, Operation};
 pub use binary::BinaryData;

@@ -126,6 +126,7 @@ pub(crate) fn cluster_config(
     }
     cluster.heartbeat_interval = Duration::from_millis(mesh.heartbeat_ms);
     cluster.detection = Duration::from_millis(mesh.detection_ms);
+    cluster.presence_grace = Duration::from_millis(config.seti.grace_ms);
     cluster.limits.message_queue_bytes = mesh.link_queue_bytes;
     Ok(cluster)
 }

@@ -19,7 +19,6 @@ use crate::wire::{Frame, Proof, Refusal};
 use crate::{Member, NodeName, StateChannel};
 
 impl<N: Net> Actor<N> {
-    #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
     pub(super) fn out_up(
         &mut self,
         link: LinkId,

@@ -1,5 +1,6 @@
 use super::Engine;
 use super::pipeline::{Context, Origin, Outcome};
+use crate::admission::Admitted;
 use crate::json::RawMessage;
 use crate::message::Message;
 use crate::refusal::{self, Denied, denied};
@@ -7,8 +8,8 @@ use crate::reply::Reply;
 use crate::session::{BrowserSlots, ClientAdvice, ConnectOutcome, ConnectRequest, Session};
 use crate::tree::Subscriber;
 use crate::{
-    Activity, Advice, ChannelKind, ChannelName, DENIED_BY_SECURITY_POLICY, EndReason, Flow,
-    HandshakeVerdict, LIMIT_REACHED, Millis, Operation, Publication, Reconnect, Verdict,
+    Activity, AddressGroup, Advice, ChannelKind, ChannelName, DENIED_BY_SECURITY_POLICY, EndReason,
+    Flow, HandshakeVerdict, LIMIT_REACHED, Millis, Operation, Publication, Reconnect, Verdict,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -78,6 +79,18 @@ impl Engine {
             });
             return Outcome::Replied;
         };
+        let address = message.request().remote_address().map(AddressGroup::of);
+        let mut admitted = match Admitted::ask(self, address, context.now) {
+            Ok(admitted) => admitted,
+            Err(crowded) => {
+                reply.refuse(crowded.error);
+                reply.advice = Some(Advice {
+                    interval_ms: Some(crowded.interval_ms),
+                    ..Advice::HANDSHAKE
+                });
+                return Outcome::Replied;
+            }
+        };
         let (user, attachment) = match self.policy.can_handshake(message).resolve().await {
             HandshakeVerdict::Grant { user, attachment } => (user, attachment),
             HandshakeVerdict::Deny { reason, advice } => {
@@ -107,6 +120,10 @@ impl Engine {
         reply.session_id = Some(*session.id());
         {
             let mut state = session.state.lock();
+            // A listener may have ended it.
+            if state.is_live() {
+                state.place = admitted.keep();
+            }
             state.active_at = context.now;
             state.begin_processing(&self.config, context.now);
             self.arm(&session, &mut state);

@@ -27,8 +27,8 @@ use crate::stats::Counters;
 use crate::tree::{ChannelTree, Limits, Receiver, Subscriber};
 use crate::wheel::Wheel;
 use crate::{
-    ChannelName, EngineConfig, EngineStats, Extension, Millis, Publication, SecurityPolicy,
-    SessionId, SessionListener, SubscriptionListener, Tap, TapId,
+    Admission, ChannelName, EngineConfig, EngineStats, Extension, Millis, Publication,
+    SecurityPolicy, SessionId, SessionListener, SubscriptionListener, Tap, TapId,
 };
 use ahash::RandomState;
 use arc_swap::ArcSwap;
@@ -42,8 +42,8 @@ use services::Handlers;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A list of hooks, read on every message and written before serving.
 type Hooks<T> = ArcSwap<Vec<Arc<T>>>;
@@ -65,6 +65,8 @@ pub struct Engine {
     epoch_unix_ms: AtomicU64,
     /// The instant of the last tick, for what is dropped without being told the time.
     latest: AtomicU64,
+    /// Asked at every handshake of a client.
+    admission: OnceLock<Arc<dyn Admission>>,
     session_listeners: Hooks<dyn SessionListener>,
     subscription_listeners: Hooks<dyn SubscriptionListener>,
     extensions: Hooks<dyn Extension>,
@@ -140,6 +142,7 @@ impl Engine {
             next_key: AtomicU64::new(1),
             epoch_unix_ms: AtomicU64::new(0),
             latest: AtomicU64::new(0),
+            admission: OnceLock::new(),
             session_listeners: ArcSwap::default(),
             subscription_listeners: ArcSwap::default(),
             extensions: ArcSwap::default(),
@@ -190,6 +193,15 @@ impl Engine {
         } else {
             Cow::Borrowed(publication)
         }
+    }
+
+    /// Sets who is asked at every handshake of a client. Once, before clients are served; later calls change nothing.
+    pub fn set_admission(&self, admission: Arc<dyn Admission>) {
+        let _ = self.admission.set(admission);
+    }
+
+    pub(crate) fn admission(&self) -> Option<&dyn Admission> {
+        self.admission.get().map(|admission| &**admission)
     }
 
     /// Adds a listener of sessions.

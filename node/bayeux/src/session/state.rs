@@ -1,4 +1,5 @@
 use super::{Acks, EndReason, Transport};
+use crate::AddressGroup;
 use crate::reply::ExtField;
 use crate::{Advice, Attachment, EngineConfig, Extension, Millis, Publication, Reconnect};
 use std::collections::VecDeque;
@@ -115,6 +116,8 @@ impl Wakers {
 
 #[derive(Debug)]
 pub(crate) struct State {
+    /// Where the session is counted, see [`crate::Admission`].
+    pub(crate) place: Option<AddressGroup>,
     pub(crate) queue: VecDeque<Arc<Publication>>,
     pub(crate) queue_bytes: usize,
     /// Something waits that is not lazy, or has waited for long enough. Set when it comes, cleared when nothing waits any more.
@@ -173,6 +176,7 @@ impl State {
             armed: 0,
             client_timeout_ms: None,
             client_interval_ms: None,
+            place: None,
             rare: None,
         }
     }

@@ -17,6 +17,8 @@ use tokio_util::task::TaskTracker;
 use super::{callback_polling, long_polling, upgrade};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::cookies::BrowserCookie;
+use crate::http_server::Unfinished;
 use crate::metrics::Metrics;
 use crate::origin::{Origins, Verdict};
 use crate::proxies::Proxies;
@@ -36,15 +38,20 @@ pub(crate) struct Endpoint {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) origins: Origins,
     pub(crate) proxies: Proxies,
-    pub(crate) path: String,
+    /// The first is the one that others are told.
+    pub(crate) paths: Vec<String>,
+    /// What a client must offer to get a WebSocket.
+    pub(crate) subprotocol: Option<HeaderValue>,
     pub(crate) callback_polling: bool,
-    /// Name of the cookie that ties the sessions of one browser together.
-    pub(crate) browser_cookie: String,
+    /// The cookie that ties the sessions of one browser together.
+    pub(crate) browser_cookie: BrowserCookie,
     pub(crate) message_bytes_max: usize,
     /// No frame to a client is larger: what may wait for a session and the replies to one of its frames, or one
     /// publication from a sibling. The engine bounds what waits; this bound is never met.
     pub(crate) write_bytes_max: usize,
     pub(crate) body_timeout: Duration,
+    /// What clients have begun to send.
+    pub(crate) unfinished: Arc<Unfinished>,
     /// `None`: a WebSocket may be idle for ever.
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) tracker: TaskTracker,
@@ -68,14 +75,17 @@ impl Endpoint {
             metrics,
             origins: Origins::new(&config.client.allowed_origins),
             proxies: Proxies::new(&config.client.trusted_proxies),
-            path: config.client.path.clone(),
+            paths: config.client.paths().map(str::to_owned).collect(),
+            subprotocol: (config.client.subprotocol.as_deref())
+                .and_then(|name| HeaderValue::from_str(name).ok()),
             callback_polling: config.client.callback_polling,
-            browser_cookie: config.client.browser_cookie_name.clone(),
+            browser_cookie: BrowserCookie::new(&config.client.browser_cookie),
             message_bytes_max: config.session.max_message_bytes,
             write_bytes_max: SIBLING_FRAME_BYTES_MAX
                 + config.session.max_queue_bytes
                 + config.session.max_frame_bytes
                 + REPLY_FACTOR * config.session.max_message_bytes,
+            unfinished: Unfinished::new(config.client.max_unfinished_bytes),
             body_timeout: Duration::from_millis(config.client.body_timeout_ms),
             idle_timeout: (idle > 0).then(|| Duration::from_millis(idle)),
             tracker,
@@ -104,16 +114,18 @@ impl Endpoint {
 
 /// The routes of the client listener.
 pub(crate) fn router(endpoint: Arc<Endpoint>, demo: bool) -> Router {
-    let path = endpoint.path.clone();
-    let bayeux = Router::new()
-        .route(&path, any(dispatch))
-        .route(&format!("{path}/"), any(dispatch))
-        .route(&format!("{path}/{{*rest}}"), any(dispatch))
-        .with_state(endpoint);
-    if demo {
-        bayeux.merge(crate::pages::router(&path))
-    } else {
-        bayeux
+    let paths = endpoint.paths.clone();
+    let mut bayeux = Router::new();
+    for path in &paths {
+        bayeux = bayeux
+            .route(path, any(dispatch))
+            .route(&format!("{path}/"), any(dispatch))
+            .route(&format!("{path}/{{*rest}}"), any(dispatch));
+    }
+    let bayeux = bayeux.with_state(endpoint);
+    match paths.first().filter(|_| demo) {
+        Some(path) => bayeux.merge(crate::pages::router(path)),
+        None => bayeux,
     }
 }
 
@@ -128,7 +140,10 @@ async fn dispatch(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Re
         return answer;
     }
     let upgrade = method == Method::GET
-        && request.uri().path() == endpoint.path
+        && endpoint
+            .paths
+            .iter()
+            .any(|path| request.uri().path() == path)
         && upgrade::is_upgrade(request.headers());
     if !upgrade && endpoint.callback_polling && method == Method::GET {
         return callback_polling::answer(endpoint, request).await;

@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use halley_bayeux::{HttpOutcome, HttpReply, HttpRequest, Released};
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, Version};
 use prometheus::IntGauge;
@@ -19,6 +19,7 @@ use super::request_head::Head;
 use super::ticket_body::TicketBody;
 use crate::cookies;
 use crate::http_server::{BodyFault, Caller, is_utf8, read_body};
+use crate::metrics::Limit;
 
 /// Answers one POST.
 pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Response {
@@ -31,7 +32,11 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
     }
     let reading = tokio::time::timeout(
         endpoint.body_timeout,
-        read_body(body, endpoint.message_bytes_max),
+        read_body(
+            body,
+            endpoint.message_bytes_max,
+            Some(endpoint.unfinished.part()),
+        ),
     );
     // A node that ends does not wait for the rest of a body.
     let Some(read) = endpoint.close.run_until_cancelled(reading).await else {
@@ -43,6 +48,17 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
         Ok(Ok(body)) => body,
         Ok(Err(BodyFault::TooLarge)) => {
             return closing(endpoint.refusal(StatusCode::PAYLOAD_TOO_LARGE, "Body too large"));
+        }
+        Ok(Err(BodyFault::Crowded)) => {
+            endpoint.metrics.refuse(Limit::UnfinishedBytes);
+            let mut answer = endpoint.refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many bodies are on their way",
+            );
+            answer
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            return closing(answer);
         }
         Ok(Err(BodyFault::Broken)) => {
             return closing(endpoint.refusal(StatusCode::BAD_REQUEST, "Body is broken"));
@@ -63,15 +79,14 @@ pub(super) async fn exchange(
     body: Bytes,
     callback: Option<&str>,
 ) -> Response {
-    let secure = endpoint
-        .proxies
-        .encrypted(parts.extensions.get::<Caller>().copied(), &parts.headers);
+    let caller = parts.extensions.get::<Caller>().copied();
+    let secure = endpoint.proxies.encrypted(caller, &parts.headers);
     let Ok(text) = std::str::from_utf8(&body) else {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Body is not UTF-8");
     };
     let head = Head::of(&endpoint.proxies, parts);
     let request = HttpRequest {
-        browser: cookies::browser(&parts.headers, &endpoint.browser_cookie),
+        browser: cookies::browser(&parts.headers, &endpoint.browser_cookie.name),
         http2: parts.version == Version::HTTP_2,
         callback: callback.is_some(),
         head: Some(&head),
@@ -125,8 +140,7 @@ fn replied(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(id) = reply.set_browser
-        && let Ok(cookie) =
-            HeaderValue::from_str(&cookies::set_browser(&endpoint.browser_cookie, &id, secure))
+        && let Ok(cookie) = HeaderValue::from_str(&endpoint.browser_cookie.set(&id, secure))
     {
         headers.insert(SET_COOKIE, cookie);
     }

@@ -8,6 +8,7 @@
 //! else    /cometd...  ──> 400 Unknown Bayeux Transport
 //! ```
 
+mod admissions;
 mod callback_polling;
 mod closing;
 mod endpoint;
@@ -17,6 +18,7 @@ mod ticket_body;
 mod upgrade;
 mod websocket;
 
+pub(crate) use admissions::Admissions;
 pub(crate) use closing::{Close, say_goodbye};
 pub(crate) use endpoint::{Endpoint, router};
 pub(crate) use upgrade::{Refused, Upgrade, socket_config};

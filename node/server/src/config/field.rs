@@ -9,7 +9,7 @@ use toml::Value;
 
 use super::check::Secret;
 use super::types::{
-    ApiRole, Discovery, LogFormat, LogLevel, OortDigest, PolicyKind, TokenAlgorithm,
+    ApiRole, Discovery, LogFormat, LogLevel, OortDigest, PolicyKind, SameSite, TokenAlgorithm,
 };
 
 /// What a value looks like, so that text from the environment can be read.
@@ -166,6 +166,10 @@ macro_rules! words {
     };
 }
 words!(LogFormat, "one of \"text\", \"json\"", "text" => Text, "json" => Json);
+words!(
+    SameSite, "one of \"Strict\", \"Lax\", \"None\", \"\"",
+    "Strict" => Strict, "Lax" => Lax, "None" => None, "" => Absent
+);
 words!(
     LogLevel, "one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
     "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug, "trace" => Trace

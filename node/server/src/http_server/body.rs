@@ -9,6 +9,8 @@ use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 
+use super::unfinished::Part;
+
 /// Bytes of a too large body that are read and dropped before the answer, so that a client that writes first and reads
 /// afterwards gets it.
 const DRAIN_BYTES_MAX: usize = 1 << 20;
@@ -21,10 +23,16 @@ const DRAIN_TIME_MAX: Duration = Duration::from_millis(300);
 pub(crate) enum BodyFault {
     TooLarge,
     Broken,
+    /// All clients together have begun too much.
+    Crowded,
 }
 
-/// Reads the whole body, at most `bytes_max`; one that came in one piece is not copied.
-pub(crate) async fn read_body(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyFault> {
+/// Reads the whole body, at most `bytes_max`; one that came in one piece is not copied. What has come of one that is not whole yet counts in `unfinished`.
+pub(crate) async fn read_body(
+    mut body: Body,
+    bytes_max: usize,
+    mut unfinished: Option<Part>,
+) -> Result<Bytes, BodyFault> {
     let declared = body.size_hint().lower();
     if declared > bytes_max as u64 {
         drain(body).await;
@@ -51,6 +59,14 @@ pub(crate) async fn read_body(mut body: Body, bytes_max: usize) -> Result<Bytes,
                 both.extend_from_slice(&std::mem::take(&mut whole));
                 both.extend_from_slice(&data);
                 joined = Some(both);
+            }
+        }
+        if let Some(unfinished) = &mut unfinished
+            && !body.is_end_stream()
+        {
+            let held = joined.as_ref().map_or(whole.len(), BytesMut::capacity);
+            if !unfinished.set(held) {
+                return Err(BodyFault::Crowded);
             }
         }
     }

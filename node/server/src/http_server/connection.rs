@@ -1,4 +1,4 @@
-//! Caller an accepted socket to the task that serves it.
+//! Hands an accepted socket to the task that serves it.
 //!
 //! ```text
 //! TLS:        handshake ── ALPN ───┬─ h2 ──> HTTP/2 task
@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::serve::{Caller, Serve};
+use super::strict::Watched;
 use super::timed_io::TimedIo;
 use super::{Shared, Stream, http2};
 
@@ -114,16 +115,15 @@ fn serve_http1(
     stream: Stream,
     caller: Caller,
 ) -> impl Future<Output = ()> + Send {
+    let (stream, length_seen) = Watched::new(stream);
+    let serve = Serve::new(shared.router.clone(), caller).watching(length_seen);
     let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.limits.header_timeout)
         .max_buf_size(shared.limits.max_header_bytes)
         .keep_alive(true)
         .half_close(false)
-        .serve_connection(
-            TokioIo::new(stream),
-            Serve::new(shared.router.clone(), caller),
-        )
+        .serve_connection(TokioIo::new(stream), serve)
         .with_upgrades();
     async move {
         let ended = tokio::select! {
@@ -165,6 +165,7 @@ mod tests {
 
     use super::super::Limits;
     use super::*;
+    use crate::proxies::Proxies;
 
     /// What a connection over HTTP/1.1 holds beside its buffers.
     const FUTURE_BYTES_MAX: usize = 1024;
@@ -178,6 +179,7 @@ mod tests {
             router: Router::new(),
             limits: Limits {
                 max_connections: 1,
+                max_connections_per_address: 0,
                 header_timeout: second,
                 write_timeout: second,
                 max_header_bytes: 8192,
@@ -186,6 +188,7 @@ mod tests {
             tls: None,
             tracker: TaskTracker::new(),
             close: CancellationToken::new(),
+            proxies: Proxies::new(&[]),
             metrics: None,
         });
         let stream = TcpStream::connect(address).await.unwrap();

@@ -1,17 +1,23 @@
-//! Caller a request on a connection to the router.
+//! Hands a request on a connection to the router.
 
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::response::Response;
+use futures_util::future::{Either, Ready, ready};
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use tracing::debug;
 
 use super::http2::{Activity, Answering};
+use super::strict::{self, LengthSeen};
 
 /// Where a request came from; an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +33,8 @@ pub(crate) struct Caller {
 pub(super) struct Serve {
     router: TowerToHyperService<Router>,
     caller: Caller,
+    /// Only under HTTP/1.1.
+    length_seen: Option<LengthSeen>,
 }
 
 impl Serve {
@@ -34,7 +42,14 @@ impl Serve {
         Self {
             router: TowerToHyperService::new(router),
             caller,
+            length_seen: None,
         }
+    }
+
+    /// The same, on a stream that is watched.
+    pub(super) fn watching(mut self, length_seen: LengthSeen) -> Self {
+        self.length_seen = Some(length_seen);
+        self
     }
 
     /// The same, counting what it answers.
@@ -49,12 +64,29 @@ impl Serve {
 impl Service<Request<Incoming>> for Serve {
     type Response = Response;
     type Error = std::convert::Infallible;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Future = Either<
+        <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future,
+        Ready<Result<Response, Self::Error>>,
+    >;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if let Some(fault) = strict::fault(&request, self.length_seen.as_ref()) {
+            debug!(from = %self.caller.peer, fault, "request refused");
+            return Either::Right(ready(Ok(refusal(fault))));
+        }
         request.extensions_mut().insert(self.caller);
-        self.router.call(request)
+        Either::Left(self.router.call(request))
     }
+}
+
+/// The answer to a request that cannot be trusted; the last on its connection.
+fn refusal(text: &'static str) -> Response {
+    let mut answer = Response::new(Body::from(text));
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// Counts the requests that are being answered.

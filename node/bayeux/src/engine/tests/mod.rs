@@ -9,6 +9,7 @@ mod greeting;
 mod http;
 mod lazy;
 mod limits;
+mod listing;
 mod moments;
 mod places;
 mod processing;
