@@ -4,6 +4,7 @@
 //! frame: length u8, name, part frame
 //! ```
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +16,11 @@ use halley_cluster::{Clock, Member, NodeName, StateChannel, StateHandler, StateS
 use parking_lot::{Mutex, RwLock};
 use tracing::{debug, warn};
 
-use crate::CreateError;
+use crate::list::ListElement;
+use crate::map::MapKey;
+use crate::oort_form::OortForm;
+use crate::report::ObjectReport;
+use crate::{CreateError, ObjectValue, OortList, OortLong, OortMap};
 
 /// Longest name in bytes: its length travels in one.
 const NAME_BYTES_MAX: usize = 255;
@@ -39,7 +44,7 @@ struct Inner {
 }
 
 /// An object whatever its type. What changed is told by [`tell`](AnyObject::tell), which is called with no lock held.
-pub(crate) trait AnyObject: Send + Sync {
+pub(crate) trait AnyObject: OortForm {
     fn joined(&self, member: &Member, now: Millis);
     /// The member was there before the object.
     fn already_joined(&self, member: &Member, now: Millis);
@@ -48,6 +53,8 @@ pub(crate) trait AnyObject: Send + Sync {
     fn tick(&self, now: Millis);
     fn restarted(&self, this_node: &Member);
     fn tell(&self);
+    fn report(&self) -> ObjectReport;
+    fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
 impl Objects {
@@ -62,6 +69,68 @@ impl Objects {
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    /// The map of this name with text keys: the one that is there, or a new one whose own part is empty.
+    ///
+    /// # Errors
+    /// [`CreateError`] when the name is not one, or is that of an object of another type.
+    pub fn map<V: ObjectValue>(&self, name: &str) -> Result<OortMap<String, V>, CreateError> {
+        self.map_of(name)
+    }
+
+    /// As [`map`](Self::map), with any type of keys.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn map_of<K: MapKey, V: ObjectValue>(
+        &self,
+        name: &str,
+    ) -> Result<OortMap<K, V>, CreateError> {
+        found_or(|| OortMap::found(self, name), || OortMap::new(self, name))
+    }
+
+    /// The list of this name: the one that is there, or a new one whose own part is empty.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn list<E: ListElement>(&self, name: &str) -> Result<OortList<E>, CreateError> {
+        found_or(|| OortList::found(self, name), || OortList::new(self, name))
+    }
+
+    /// The number of this name: the one that is there, or a new one whose own part is 0.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn long(&self, name: &str) -> Result<OortLong, CreateError> {
+        found_or(
+            || OortLong::found(self, name),
+            || OortLong::new(self, name, 0),
+        )
+    }
+
+    /// All objects of this node, by name, and the parts of each that are known.
+    pub fn report(&self) -> Vec<ObjectReport> {
+        let mut reports: Vec<_> = self.all().iter().map(|object| object.report()).collect();
+        reports.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        reports
+    }
+
+    /// The names of all objects, in no order.
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.inner.by_name.read().keys().cloned().collect()
+    }
+
+    /// An object as the Oort dialect sees it.
+    pub fn by_name(&self, name: &str) -> Option<Arc<dyn OortForm>> {
+        let object = self.inner.by_name.read().get(name).cloned()?;
+        Some(object)
+    }
+
+    /// An object as what it is, unless it is something else.
+    pub(crate) fn typed<O: Any + Send + Sync>(&self, name: &str) -> Option<Arc<O>> {
+        let object = self.inner.by_name.read().get(name).cloned()?;
+        object.any().downcast().ok()
     }
 
     pub(crate) fn this_node(&self) -> Member {
@@ -194,6 +263,20 @@ impl fmt::Debug for Objects {
         f.debug_struct("Objects")
             .field("count", &self.inner.by_name.read().len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Two callers may make an object at the same time: then one of them finds that of the other.
+fn found_or<O>(
+    mut found: impl FnMut() -> Option<O>,
+    make: impl FnOnce() -> Result<O, CreateError>,
+) -> Result<O, CreateError> {
+    if let Some(object) = found() {
+        return Ok(object);
+    }
+    match make() {
+        Err(CreateError::NameTaken) => found().ok_or(CreateError::NameTaken),
+        made => made,
     }
 }
 
