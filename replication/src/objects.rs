@@ -280,7 +280,7 @@ fn found_or<O>(
     }
 }
 
-fn named(name: &str, frame: &Bytes) -> Bytes {
+pub(crate) fn named(name: &str, frame: &Bytes) -> Bytes {
     let mut out = BytesMut::with_capacity(1 + name.len() + frame.len());
     // A name has at most 255 bytes.
     out.put_u8(name.len() as u8);
@@ -289,7 +289,7 @@ fn named(name: &str, frame: &Bytes) -> Bytes {
     out.freeze()
 }
 
-fn split(mut body: Bytes) -> Option<(Bytes, Bytes)> {
+pub(crate) fn split(mut body: Bytes) -> Option<(Bytes, Bytes)> {
     let length = usize::from(body.try_get_u8().ok()?);
     (body.len() >= length).then(|| (body.split_to(length), body))
 }
