@@ -74,7 +74,7 @@ async fn the_application_answers() {
     .await;
     let node = node(&config(
         application.address,
-        &format!("token_file = {token:?}"),
+        &format!("token_file = {token:?}\nheaders = [\"x-tenant\"]"),
     ))
     .await;
     let ext = json!({ "halley": { "user": "ann" } });
@@ -90,7 +90,8 @@ async fn the_application_answers() {
     assert_eq!(
         asked.body,
         json!({ "hook": "call", "node": "n1", "session": session, "user": "ann",
-            "channel": "/service/app/quotes", "data": data })
+            "channel": "/service/app/quotes", "data": data,
+            "transport": "websocket", "address": "127.0.0.1", "headers": {} })
     );
     assert_eq!(asked.authorization.as_deref(), Some("Bearer hook-secret"));
 

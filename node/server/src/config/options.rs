@@ -383,6 +383,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Further attempts when no connection can be made; what was sent is never sent again.";
         "security.hooks.cache_ms", security.hooks.cache_ms, in 0..=DAY_MS,
             "Milliseconds for which an answer about a session and a channel counts again; 0: every time is asked.";
+        "security.hooks.headers", security.hooks.headers,
+            "Headers of the client's request that the hooks are shown, such as \"user-agent\"; over WebSocket of the request that opened it.";
 
         "services.token_file", services.token_file, like "\"/etc/halley/hook-token\"",
             "File with the token that the node shows to the hooks of [[services.hooks]] (Authorization: Bearer).";
@@ -396,6 +398,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Further attempts when no connection can be made; what was sent is never sent again.";
         "services.max_answer_bytes", services.max_answer_bytes, in 256..=BYTES_MAX,
             "Bytes of one answer; a longer one counts as none.";
+        "services.headers", services.headers,
+            "Headers of the client's request that the hooks of [[services.hooks]] are shown; over WebSocket of the request that opened it.";
 
         "seti.trust_handshake_user", seti.trust_handshake_user,
             "Take the user of a session from the handshake's ext.halley.user. Anyone can claim any name: only for demonstrations and behind a proxy that sets it.";

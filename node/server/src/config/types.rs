@@ -642,6 +642,8 @@ pub struct HooksConfig {
     pub retries: u32,
     /// How long an answer about a session and a channel counts again.
     pub cache_ms: u64,
+    /// Headers of the clients' requests that are shown to the hooks, in lower case once checked.
+    pub headers: Vec<String>,
     /// The token read from its file. Written by the checks.
     pub(super) token: Option<Secret>,
 }
@@ -674,6 +676,7 @@ impl Default for HooksConfig {
             max_concurrent: 64,
             retries: 1,
             cache_ms: 0,
+            headers: Vec::new(),
             token: None,
         }
     }
@@ -707,6 +710,8 @@ pub struct ServicesConfig {
     pub retries: u32,
     /// Bytes of one answer.
     pub max_answer_bytes: usize,
+    /// Headers of the clients' requests that are shown to the hooks, in lower case once checked.
+    pub headers: Vec<String>,
     /// `[[services.hooks]]`
     pub hooks: Vec<ServiceHook>,
     /// The token read from its file. Written by the checks.
@@ -730,6 +735,7 @@ impl Default for ServicesConfig {
             max_waiting: 1000,
             retries: 1,
             max_answer_bytes: 64 << 10,
+            headers: Vec::new(),
             hooks: Vec::new(),
             token: None,
         }
