@@ -5,12 +5,15 @@
 
 mod support;
 
-use halley_bayeux::UserId;
+use std::sync::Arc;
+
+use halley_bayeux::{Millis, Publication, UserId};
 use halley_client::{Client, ConnectError, Events};
 use halley_cluster::{ClusterConfig, Dialect, OortConfig, Secret};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use support::oort_peer::{DIGEST, DIGEST_SHA1, OORT_SECRET, OortPeer};
-use support::{Node, config, eventually};
+use support::{Node, channel, config, eventually};
 
 fn oort_config(name: &str, cloud: &[&str]) -> ClusterConfig {
     let mut config = config(name, &[]);
@@ -221,26 +224,65 @@ async fn a_node_speaks_for_itself_only() {
         OortPeer::start("peer-2").await,
     );
     let node = Node::start(oort_config("n1", &[])).await;
-    let (_l1, _e1) = join(&p1, &node).await;
-    let (l2, _e2) = p2.dial(node.address(), p2.ext(&url(&node))).await.unwrap();
+    let (_l1, _e1) = p1.dial(node.address(), p1.ext(&url(&node))).await.unwrap();
+    eventually("a join message", || {
+        !p1.published("/service/oort").is_empty()
+    })
+    .await;
     // It confirms as the other one, and tells of the other one's users; then as itself.
+    let (l2, _e2) = p2.dial(node.address(), p2.ext(&url(&node))).await.unwrap();
     p1.confirm(&l2).await;
-    let seti = format!("/seti/{}", "own");
     let users = |of: &OortPeer, user: &str| json!({"userIds": [user], "oortURL": of.url, "presence": true, "replace": true});
-    l2.publish(&seti, users(&p1, "forged")).await.unwrap();
-    l2.publish(&seti, users(&p2, "own")).await.unwrap();
-    assert_eq!(node.cluster.members().len(), 1);
+    l2.publish("/seti/own", users(&p1, "forged")).await.unwrap();
+    l2.publish("/seti/own", users(&p2, "own")).await.unwrap();
     p2.confirm(&l2).await;
     let own = UserId::new("own").unwrap();
     eventually("a user", || node.cluster.seti().is_present(&own)).await;
     let forged = UserId::new("forged").unwrap();
     assert!(!node.cluster.seti().is_present(&forged));
+    let members = node.cluster.members();
+    let urls: Vec<&str> = members.iter().map(|it| it.client_url.as_str()).collect();
+    assert_eq!(urls, [p2.url.as_str()]);
     // A second link of the same process takes the place of the first, and nobody leaves.
     let (l3, _e3) = p2.dial(node.address(), p2.ext(&url(&node))).await.unwrap();
     p2.confirm(&l3).await;
-    l3.publish(&seti, users(&p2, "later")).await.unwrap();
+    l3.publish("/seti/own", users(&p2, "later")).await.unwrap();
     let later = UserId::new("later").unwrap();
     eventually("a user", || node.cluster.seti().is_present(&later)).await;
-    assert_eq!(node.events.all().len(), 2);
+    assert_eq!(node.events.all().len(), 1);
     assert!(!node.cluster.seti().is_present(&own));
+}
+
+#[tokio::test]
+async fn data_and_ext_pass_as_they_are() {
+    let peer = OortPeer::start("peer-1").await;
+    let node = Node::start(oort_config("n1", &[])).await;
+    let objects: Arc<Mutex<Vec<String>>> = Arc::default();
+    let noted = objects.clone();
+    let receiver = move |publication: &Arc<Publication>| {
+        let object = publication.object();
+        let object = std::str::from_utf8(&object).unwrap().to_owned();
+        noted.lock().push(object);
+    };
+    let session = node.engine.local_session(None, Arc::new(receiver));
+    let channel = channel("/chat/x");
+    session.subscribe(&channel, node.clock.now()).await.unwrap();
+    let (link, mut events) = join(&peer, &node).await;
+    link.subscribe("/chat/x").await.unwrap();
+    // A binary chunk, and a number that reading and writing again would spoil.
+    let object = r#"{"channel":"/chat/x","data":{"data":"HelloWorld","last":true,"n":1.50},"ext":{"binary":{}}}"#;
+    let publication = Publication::from_object(channel.clone(), object.as_bytes()).unwrap();
+    eventually("interest", || {
+        peer.engine.publish(&publication, Millis(0)) == 1
+    })
+    .await;
+    eventually("the message", || !objects.lock().is_empty()).await;
+    assert_eq!(*objects.lock(), [object]);
+    node.engine.publish(&publication, node.clock.now());
+    let message = events.next_message().await.unwrap();
+    assert_eq!(
+        message.data(),
+        r#"{"data":"HelloWorld","last":true,"n":1.50}"#
+    );
+    assert_eq!(message.ext(), Some(r#"{"binary":{}}"#));
 }
