@@ -12,6 +12,15 @@ pub enum SetError {
     /// number, or a skipped field without a default.
     #[error("the value read back from its JSON is not equal to it")]
     NotFaithful,
+    /// Entries of maps and elements of lists are not null: nodes in Java could not hold them.
+    #[error("an entry or element is not null")]
+    Null,
+    /// The part would have more entries than it may.
+    #[error("the part would have more than {max} entries")]
+    TooManyEntries {
+        /// The bound.
+        max: usize,
+    },
     /// The value is longer than a part may be.
     #[error(transparent)]
     TooLarge(#[from] PartTooLarge),

@@ -1,6 +1,6 @@
 //! Replicated objects of a Halley cluster.
 //!
-//! An [`OortObject`] exists once per node under one name. Each node owns one *part*, its value, and reads the parts of
+//! An object exists once per node under one name: [`OortObject`], [`OortMap`], [`OortList`], [`OortLong`]. Each node owns one *part*, its value, and reads the parts of
 //! all members without asking anybody:
 //!
 //! ```text
@@ -15,15 +15,28 @@
 //! All objects of a node share one state channel; [`Objects`] is its handler.
 
 mod error;
+mod list;
+mod list_state;
 mod listener;
+mod long;
+mod map;
+mod map_state;
 mod object;
 mod objects;
 mod oort;
+mod oort_form;
+mod report;
+mod shared;
 mod value;
 
 pub use error::{CreateError, SetError};
-pub use listener::ObjectListener;
+pub use list::{ListElement, ListPart, OortList};
+pub use listener::{ListListener, MapListener, ObjectListener};
+pub use long::OortLong;
+pub use map::{MapKey, MapPart, MergedMap, OortMap};
 pub use object::OortObject;
 pub use objects::Objects;
 pub use oort::OortObjects;
+pub use oort_form::{OortChange, OortForm};
+pub use report::{ObjectReport, PartReport};
 pub use value::ObjectValue;

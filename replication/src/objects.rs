@@ -4,6 +4,7 @@
 //! frame: length u8, name, part frame
 //! ```
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -13,11 +14,13 @@ use halley_bayeux::Millis;
 use halley_cluster::parts::Outgoing;
 use halley_cluster::{Clock, Member, NodeName, StateChannel, StateHandler, StateSender};
 use parking_lot::{Mutex, RwLock};
-use serde_json::value::RawValue;
 use tracing::{debug, warn};
 
-use crate::CreateError;
-use crate::oort::OortChange;
+use crate::list::ListElement;
+use crate::map::MapKey;
+use crate::oort_form::OortForm;
+use crate::report::ObjectReport;
+use crate::{CreateError, ObjectValue, OortList, OortLong, OortMap};
 
 /// Longest name in bytes: its length travels in one.
 const NAME_BYTES_MAX: usize = 255;
@@ -41,7 +44,7 @@ struct Inner {
 }
 
 /// An object whatever its type. What changed is told by [`tell`](AnyObject::tell), which is called with no lock held.
-pub(crate) trait AnyObject: Send + Sync {
+pub(crate) trait AnyObject: OortForm {
     fn joined(&self, member: &Member, now: Millis);
     /// The member was there before the object.
     fn already_joined(&self, member: &Member, now: Millis);
@@ -50,14 +53,8 @@ pub(crate) trait AnyObject: Send + Sync {
     fn tick(&self, now: Millis);
     fn restarted(&self, this_node: &Member);
     fn tell(&self);
-    /// The version and value of the own part, as a node of the Oort dialect reads it.
-    fn oort_own(&self) -> Option<(u64, Box<RawValue>)>;
-    /// A delta of the own part, likewise; none when it has no such form, and the whole value is sent.
-    fn oort_change(&self, delta: &[u8]) -> Option<OortChange>;
-    /// The state that a whole value of such a node is.
-    fn oort_whole(&self, value: &RawValue) -> Option<Bytes>;
-    /// The delta that an item update of such a node is, by its type and action.
-    fn oort_item(&self, kind: &str, action: &str, value: &RawValue) -> Option<Bytes>;
+    fn report(&self) -> ObjectReport;
+    fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
 impl Objects {
@@ -72,6 +69,68 @@ impl Objects {
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    /// The map of this name with text keys: the one that is there, or a new one whose own part is empty.
+    ///
+    /// # Errors
+    /// [`CreateError`] when the name is not one, or is that of an object of another type.
+    pub fn map<V: ObjectValue>(&self, name: &str) -> Result<OortMap<String, V>, CreateError> {
+        self.map_of(name)
+    }
+
+    /// As [`map`](Self::map), with any type of keys.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn map_of<K: MapKey, V: ObjectValue>(
+        &self,
+        name: &str,
+    ) -> Result<OortMap<K, V>, CreateError> {
+        found_or(|| OortMap::found(self, name), || OortMap::new(self, name))
+    }
+
+    /// The list of this name: the one that is there, or a new one whose own part is empty.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn list<E: ListElement>(&self, name: &str) -> Result<OortList<E>, CreateError> {
+        found_or(|| OortList::found(self, name), || OortList::new(self, name))
+    }
+
+    /// The number of this name: the one that is there, or a new one whose own part is 0.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn long(&self, name: &str) -> Result<OortLong, CreateError> {
+        found_or(
+            || OortLong::found(self, name),
+            || OortLong::new(self, name, 0),
+        )
+    }
+
+    /// All objects of this node, by name, and the parts of each that are known.
+    pub fn report(&self) -> Vec<ObjectReport> {
+        let mut reports: Vec<_> = self.all().iter().map(|object| object.report()).collect();
+        reports.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        reports
+    }
+
+    /// The names of all objects, in no order.
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.inner.by_name.read().keys().cloned().collect()
+    }
+
+    /// An object as the Oort dialect sees it.
+    pub fn by_name(&self, name: &str) -> Option<Arc<dyn OortForm>> {
+        let object = self.inner.by_name.read().get(name).cloned()?;
+        Some(object)
+    }
+
+    /// An object as what it is, unless it is something else.
+    pub(crate) fn typed<O: Any + Send + Sync>(&self, name: &str) -> Option<Arc<O>> {
+        let object = self.inner.by_name.read().get(name).cloned()?;
+        object.any().downcast().ok()
     }
 
     pub(crate) fn this_node(&self) -> Member {
@@ -124,15 +183,6 @@ impl Objects {
                 }
             }
         }
-    }
-
-    /// The names of all objects.
-    pub(crate) fn names(&self) -> Vec<Arc<str>> {
-        self.inner.by_name.read().keys().cloned().collect()
-    }
-
-    pub(crate) fn by_name(&self, name: &str) -> Option<Arc<dyn AnyObject>> {
-        self.inner.by_name.read().get(name).cloned()
     }
 
     fn now(&self) -> Millis {
@@ -213,6 +263,20 @@ impl fmt::Debug for Objects {
         f.debug_struct("Objects")
             .field("count", &self.inner.by_name.read().len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Two callers may make an object at the same time: then one of them finds that of the other.
+fn found_or<O>(
+    mut found: impl FnMut() -> Option<O>,
+    make: impl FnOnce() -> Result<O, CreateError>,
+) -> Result<O, CreateError> {
+    if let Some(object) = found() {
+        return Ok(object);
+    }
+    match make() {
+        Err(CreateError::NameTaken) => found().ok_or(CreateError::NameTaken),
+        made => made,
     }
 }
 

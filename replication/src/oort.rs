@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tracing::debug;
 
-use crate::Objects;
-use crate::objects::{AnyObject, named, split};
+use crate::objects::{named, split};
+use crate::{Objects, OortForm};
 
 /// Where changes are told to every node.
 const BROADCAST: &str = "/oort/objects/";
@@ -23,14 +23,6 @@ const BROADCAST: &str = "/oort/objects/";
 const SERVICE: &str = "/service/oort/objects/";
 const PUSH: &str = "oort.object.push";
 const PULL: &str = "oort.object.pull";
-
-/// A change as it stands in `oort.info.object`.
-#[derive(Debug)]
-pub(crate) struct OortChange {
-    /// `oort.info.type` and `oort.info.action` of an item update; none for a whole value.
-    pub(crate) item: Option<(&'static str, &'static str)>,
-    pub(crate) object: Box<RawValue>,
-}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Info<'a> {
@@ -89,7 +81,7 @@ impl OortObjects {
         }
     }
 
-    fn object(&self, name: &str) -> Option<Arc<dyn AnyObject>> {
+    fn object(&self, name: &str) -> Option<Arc<dyn OortForm>> {
         self.objects.by_name(name)
     }
 

@@ -89,3 +89,42 @@ async fn parts_are_shared_and_go_with_their_nodes() {
         host.node.cluster.leave().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn maps_lists_and_numbers_over_real_links() {
+    let a = Host::start("a", &[]).await;
+    let b = Host::start("b", &[&a]).await;
+    let hosts = [&a, &b];
+    let maps = hosts.map(|host| host.objects.map::<u32>("map").unwrap());
+    let lists = hosts.map(|host| host.objects.list::<u32>("list").unwrap());
+    let longs = hosts.map(|host| host.objects.long("long").unwrap());
+    for (at, number) in (0..2_000).enumerate() {
+        maps[at % 2].put(format!("key {number}"), number).unwrap();
+        lists[at % 2].add(number % 100).unwrap();
+        longs[at % 2].add_and_get(1).unwrap();
+    }
+    lists[0].remove(42).unwrap();
+    maps[1].remove(&"key 1".to_owned()).unwrap();
+    let [name_a, name_b] = hosts.map(|host| host.node.cluster.this_node().name);
+    let expected = (1_999, 1_980, 2_000);
+    for at in 0..2 {
+        eventually("both have all", || {
+            let merged = maps[at].merged();
+            assert!(merged.conflicts.is_empty());
+            (
+                merged.entries.len(),
+                lists[at].merged().len(),
+                longs[at].sum() as usize,
+            ) == expected
+        })
+        .await;
+    }
+    assert_eq!(maps[1].part(&name_a), Some(maps[0].local()));
+    assert_eq!(lists[0].part(&name_b), Some(lists[1].local()));
+    b.node.cluster.stop();
+    eventually("the parts of b are gone", || {
+        maps[0].part(&name_b).is_none() && lists[0].parts().len() == 1 && longs[0].sum() == 1_000
+    })
+    .await;
+    a.node.cluster.leave().await;
+}

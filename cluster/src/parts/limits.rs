@@ -6,6 +6,9 @@ pub struct PartLimits {
     /// The largest encoded part. The owner is refused the change that would pass it; a replica drops a longer
     /// snapshot.
     pub part_bytes_max: usize,
+    /// The most entries of a part, which cost more memory than their bytes. The owner of the state refuses the change
+    /// that would pass it; a replica drops a delta or a snapshot beyond, and stays behind.
+    pub entries_max: usize,
     /// Deltas that a replica keeps while it waits for a snapshot. When they pass this bound they are all dropped, and
     /// the snapshot that comes is followed by another pull.
     pub held_bytes_max: usize,
@@ -26,6 +29,7 @@ impl Default for PartLimits {
     fn default() -> Self {
         Self {
             part_bytes_max: 16 << 20,
+            entries_max: 1_000_000,
             held_bytes_max: 4 << 20,
             piece_bytes: 64 << 10,
             window_pieces: 16,

@@ -63,6 +63,14 @@ impl<K: Clone + Eq + Hash, V: PartialEq> NetChanges<K, V> {
         next
     }
 
+    /// The next key if it is `wanted`, as [`take`](Self::take); otherwise it stays. The turn is kept.
+    pub fn take_if(&mut self, wanted: impl FnOnce(&K) -> bool) -> Option<(K, V)> {
+        let next = self.keys.first_entry().filter(|next| wanted(next.get()))?;
+        let key = next.remove();
+        let (_, told) = self.told.remove(&key)?;
+        Some((key, told))
+    }
+
     /// Gives the turn back although changes may wait: the caller that had it cannot go on.
     pub fn give_up(&mut self) {
         self.telling = false;

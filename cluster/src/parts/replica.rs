@@ -260,7 +260,8 @@ impl<S: PartState> Replica<S> {
             S::decode(&incoming.bytes)
         };
         self.incoming = None;
-        let Ok(state) = decoded else {
+        let within = |state: &S| state.entries() <= self.limits.entries_max;
+        let Some(state) = decoded.ok().filter(within) else {
             return (Outcome::Malformed, self.missing(now));
         };
         S::differences(self.state(), Some(&state), changes);
@@ -298,6 +299,11 @@ impl<S: PartState> Replica<S> {
         let (Some((known, state)), Ok(delta)) = (&mut self.known, S::decode_delta(bytes)) else {
             return false;
         };
+        if state.encoded_len_after(&delta) > self.limits.part_bytes_max
+            || state.entries_after(&delta) > self.limits.entries_max
+        {
+            return false;
+        }
         state.apply(delta, changes);
         *known = version;
         true

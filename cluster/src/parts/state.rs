@@ -47,6 +47,17 @@ pub trait PartState: Sized {
     /// anything has changed.
     fn encoded_len_after(&self, delta: &Self::Delta) -> usize;
 
+    /// How many entries the state has; a state that is one value has one.
+    fn entries(&self) -> usize {
+        1
+    }
+
+    /// How many entries the state would have after `delta`, at most.
+    fn entries_after(&self, delta: &Self::Delta) -> usize {
+        let _ = delta;
+        1
+    }
+
     /// Applies one delta and adds to `changes` what really changed.
     fn apply(&mut self, delta: Self::Delta, changes: &mut Vec<Self::Change>);
 

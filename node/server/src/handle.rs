@@ -128,7 +128,8 @@ impl NodeHandle {
         Ok(shared.local_sessions.open(&shared, Some(user)))
     }
 
-    /// The replicated objects of the node, to make some with [`halley_replication::OortObject::new`]. `None`: not running.
+    /// The replicated objects of the node, to make some with [`Objects::map`], [`Objects::list`], [`Objects::long`] or
+    /// [`halley_replication::OortObject::new`]. `None`: not running.
     #[must_use]
     pub fn objects(&self) -> Option<Objects> {
         Some(self.shared()?.cluster.objects.clone())

@@ -29,6 +29,7 @@ mod local;
 mod logs;
 pub mod metrics;
 pub mod node;
+mod object_metrics;
 mod operators;
 mod origin;
 pub mod pages;
@@ -62,4 +63,7 @@ pub use halley_bayeux::{
     SubscriptionListener, Transport, UserId, Verdict,
 };
 pub use halley_cluster::Member;
-pub use halley_replication::{ObjectListener, Objects, OortObject};
+pub use halley_replication::{
+    ListListener, ListPart, MapListener, MapPart, MergedMap, ObjectListener, Objects, OortList,
+    OortLong, OortMap, OortObject,
+};

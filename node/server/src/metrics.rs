@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use halley_bayeux::{Engine, EngineStats};
 use halley_cluster::{Counters, LinkStats};
+use halley_replication::ObjectReport;
 use parking_lot::Mutex;
 use prometheus::{
     Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::link_metrics::LinkMetrics;
+use crate::object_metrics::ObjectMetrics;
 
 /// The metrics of one node.
 pub struct Metrics {
@@ -34,6 +36,7 @@ pub struct Metrics {
     /// In the order of [`CLUSTER_COUNTERS`].
     cluster: Vec<IntCounter>,
     links: LinkMetrics,
+    objects: ObjectMetrics,
     /// Open sockets on the client listener.
     pub(crate) connections: IntGauge,
     /// Sockets closed at once because of `client.max_connections`.
@@ -130,6 +133,8 @@ pub struct NodeFigures {
     pub ready: bool,
     /// The links to siblings.
     pub links: Vec<LinkStats>,
+    /// The replicated objects.
+    pub objects: Vec<ObjectReport>,
     /// What the cluster layer has counted; `None` when the node runs alone.
     pub cluster: Option<Arc<Counters>>,
 }
@@ -358,6 +363,7 @@ impl Metrics {
                 .map(|(name, help, _)| counter(name, help))
                 .collect::<Result<_, _>>()?,
             links: LinkMetrics::register(&registry)?,
+            objects: ObjectMetrics::register(&registry)?,
             connections: gauge("halley_connections", "Open sockets on the client listener.")?,
             connections_refused: counter(
                 "halley_connections_refused_total",
@@ -497,6 +503,7 @@ impl Metrics {
             }
         }
         self.links.refresh(&figures.links);
+        self.objects.refresh(&figures.objects);
     }
 }
 

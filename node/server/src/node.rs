@@ -138,6 +138,7 @@ impl Shared {
                 .map_or(0, |cluster| cluster.secret_count()),
             ready: self.readiness.is_ready(),
             links: self.cluster.links(),
+            objects: self.cluster.objects.report(),
             cluster: self.cluster.counters(),
         }
     }

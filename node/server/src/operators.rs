@@ -1,4 +1,4 @@
-//! What operators ask on the admin address about the cluster: members, links, users, interest. `halley ctl` shows it.
+//! What operators ask on the admin address about the cluster: members, links, users, interest, objects. `halley ctl` shows it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/admin/links", get(links))
         .route("/admin/users", get(users))
         .route("/admin/interest", get(interest))
+        .route("/admin/objects", get(objects))
 }
 
 /// `GET /admin/members`: this node, the other members, and who has this node's name.
@@ -182,6 +183,31 @@ async fn interest(
 fn channels(wanted: &Wanted) -> Value {
     let names: Vec<&str> = wanted.channels.iter().map(ChannelName::as_str).collect();
     json!({ "count": wanted.count, "channels": names })
+}
+
+/// `GET /admin/objects`: the replicated objects of this node, and what it has of every node's part.
+async fn objects(State(shared): State<Arc<Shared>>) -> Response {
+    let objects = shared.cluster.objects.report();
+    let objects = objects.iter().map(|object| {
+        let parts = object.parts.iter().map(|part| {
+            json!({
+                "node": part.node.as_str(),
+                "entries": part.entries,
+                "bytes": part.bytes,
+                "version": part.version,
+                "behind": part.behind,
+            })
+        });
+        json!({
+            "name": &*object.name,
+            "kind": object.kind,
+            "entries": object.entries(),
+            "bytes": object.bytes(),
+            "parts": parts.collect::<Vec<_>>(),
+        })
+    });
+    let objects: Vec<Value> = objects.collect();
+    answer(json!({ "node": shared.name, "objects": objects }))
 }
 
 fn answer(value: Value) -> Response {

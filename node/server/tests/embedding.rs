@@ -418,6 +418,15 @@ async fn a_node_that_runs_alone_has_objects_and_is_its_own_member() {
     let object = OortObject::new(&objects, "score", 1_u64).expect("a new object");
     object.set(5).expect("sets");
     assert_eq!(object.merge(|parts| parts.sum::<u64>()), 5);
+    let prices = objects.map::<u64>("prices").expect("a new map");
+    prices.put("ACME".to_owned(), 100).expect("puts");
+    let again = objects.map::<u64>("prices").expect("the same map");
+    let (member, price) = again.find("ACME").expect("is there");
+    assert_eq!((member.name.as_str(), *price), ("solo", 100));
+    let served = objects.long("served").expect("a new number");
+    assert_eq!(served.add_and_get(2).expect("adds"), 2);
+    let rooms = objects.list::<String>("rooms").expect("a new list");
+    assert!(rooms.add_all(["red".to_owned()]).expect("adds"));
 }
 
 /// Two nodes of one cluster, on loopback.

@@ -63,6 +63,8 @@ enum Question {
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
     },
+    /// The replicated objects, and what this node has of every node's part.
+    Objects,
     /// Readiness and figures of the node; status 1 when it is not ready.
     Status,
     /// Ends the node in order, as SIGTERM does.
@@ -88,6 +90,7 @@ impl Question {
                     ("limit", Some(limit.to_string())),
                 ]),
             ),
+            Self::Objects => ("objects", String::new()),
             Self::Status => ("status", String::new()),
             Self::Drain => return (Method::POST, "/admin/drain".to_owned()),
         };
@@ -100,6 +103,7 @@ impl Question {
             Self::Links => show::links(answer),
             Self::Users { .. } => show::users(answer),
             Self::Interest { .. } => show::interest(answer),
+            Self::Objects => show::objects(answer),
             Self::Status => show::status(answer),
             Self::Drain => "the node drains\n".to_owned(),
         }

@@ -172,6 +172,30 @@ pub(super) fn interest(answer: &Value) -> String {
     out
 }
 
+pub(super) fn objects(answer: &Value) -> String {
+    let mut out = String::new();
+    let mut shown = Vec::new();
+    for object in list(answer, "objects") {
+        for part in list(object, "parts") {
+            let mut row = vec![cell(&object["name"]), cell(&object["kind"])];
+            let figures = ["node", "entries", "bytes", "version"];
+            row.extend(figures.iter().map(|figure| cell(&part[figure])));
+            let state = if part["behind"] == true {
+                "behind"
+            } else {
+                "whole"
+            };
+            row.push(state.to_owned());
+            shown.push(row);
+        }
+    }
+    let heads = [
+        "OBJECT", "KIND", "NODE", "ENTRIES", "BYTES", "VERSION", "STATE",
+    ];
+    table(&mut out, &heads, &shown);
+    out
+}
+
 pub(super) fn status(answer: &Value) -> String {
     let mut out = String::new();
     let ready = &answer["readiness"];
@@ -245,8 +269,17 @@ mod tests {
             "SIBLING  LINK  RTT_MS  BACK_MS  QUEUE  WINDOW  BYTES_OUT  BYTES_IN  SENT  LOST  RESUMES\n\
              two      down  -       0.250    0      9       100        50        7     1     2\n"
         );
+        let answer = json!({ "objects": [{ "name": "prices", "kind": "map", "parts": [
+            { "node": "one", "entries": 2, "bytes": 15, "version": 3, "behind": false },
+            { "node": "two", "entries": 0, "bytes": 2, "version": 1, "behind": true } ] }] });
+        assert_eq!(
+            objects(&answer),
+            "OBJECT  KIND  NODE  ENTRIES  BYTES  VERSION  STATE\n\
+             prices  map   one   2        15     3        whole\n\
+             prices  map   two   0        2      1        behind\n"
+        );
         for odd in [json!(null), json!({ "links": 5 })] {
-            for show in [members, links, users, interest, status] {
+            for show in [members, links, users, interest, objects, status] {
                 assert!(!show(&odd).is_empty());
             }
         }
