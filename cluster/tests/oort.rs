@@ -232,7 +232,10 @@ async fn a_node_speaks_for_itself_only() {
     // It confirms as the other one, and tells of the other one's users; then as itself.
     let (l2, _e2) = p2.dial(node.address(), p2.ext(&url(&node))).await.unwrap();
     p1.confirm(&l2).await;
-    let users = |of: &OortPeer, user: &str| json!({"userIds": [user], "oortURL": of.url, "presence": true, "replace": true});
+    let users = |of: &OortPeer, user: &str| {
+        let (url, replace) = (&of.url, user == "later");
+        json!({"userIds": [user], "oortURL": url, "presence": true, "replace": replace})
+    };
     l2.publish("/seti/own", users(&p1, "forged")).await.unwrap();
     l2.publish("/seti/own", users(&p2, "own")).await.unwrap();
     p2.confirm(&l2).await;
