@@ -9,7 +9,7 @@ use bytes::Bytes;
 use halley_bayeux::{ChannelName, Json, Publication, UserId};
 use halley_cluster::service::{ForwardError, Reply};
 use halley_cluster::{MulticastConfig, NodeName, Secret};
-use halley_replication::OortObject;
+use halley_replication::{OortList, OortMap, OortObject};
 use halley_tests::oort::{HalleyClient, HalleyNode, JavaNode};
 use halley_tests::patience::eventually;
 use halley_tests::turn::turn;
@@ -531,5 +531,88 @@ async fn nodes_find_each_other_by_multicast() -> anyhow::Result<()> {
     .await?;
     halley.oort_members(1).await?;
     java.event(&format!("joined {}", halley.url()?)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn maps_and_lists_are_shared_entry_by_entry_both_ways() -> anyhow::Result<()> {
+    let _turn = turn().await;
+    let java = java!();
+    java.order("map", json!({"name": "rooms"})).await?;
+    java.order(
+        "put",
+        json!({"name": "rooms", "key": "early", "value": {"n": 0}}),
+    )
+    .await?;
+    java.order("list", json!({"name": "words"})).await?;
+    let halley = HalleyNode::start("h1", &[&java.url], |_| {}).await?;
+    let rooms = OortMap::<String, Value>::new(&halley.objects, "rooms")?;
+    let words = OortList::<String>::new(&halley.objects, "words")?;
+    rooms.put("mine".to_owned(), json!("early"))?;
+    halley.oort_members(1).await?;
+    let member = halley.cluster.members().remove(0);
+    let (url, node) = (halley.url()?, member.name);
+    let theirs = |expected: Value| {
+        let (rooms, node) = (&rooms, &node);
+        async move {
+            eventually("a part of the map", DEADLINE, async || {
+                let part = rooms.part(node).context("no part")?;
+                let part: serde_json::Map<String, Value> = part
+                    .iter()
+                    .map(|(key, value)| (key.clone(), Value::clone(value)))
+                    .collect();
+                ensure!(Value::Object(part.clone()) == expected, "{part:?}");
+                Ok(())
+            })
+            .await
+        }
+    };
+    let there = |name: &'static str, expected: Value| {
+        let (java, url) = (&java, &url);
+        async move {
+            let name = json!({"name": name});
+            java.until("parts", name, |parts| parts[url] == expected)
+                .await
+        }
+    };
+    theirs(json!({"early": {"n": 0}})).await?;
+    there("rooms", json!({"mine": "early"})).await?;
+
+    // Entries one by one, and every version of them: a gap would be filled by a whole value.
+    for n in 0..20 {
+        rooms.put(format!("h{n}"), json!({"n": n}))?;
+        let put = json!({"name": "rooms", "key": format!("j{n}"), "value": {"n": n}});
+        java.order("put", put).await?;
+    }
+    for n in 0..19 {
+        rooms.remove(&format!("h{n}"))?;
+        let remove = json!({"name": "rooms", "key": format!("j{n}")});
+        java.order("remove", remove).await?;
+    }
+    rooms.put_if_absent("mine".to_owned(), json!("no"))?;
+    rooms.put_if_absent("new".to_owned(), json!("yes"))?;
+    theirs(json!({"early": {"n": 0}, "j19": {"n": 19}})).await?;
+    there(
+        "rooms",
+        json!({"mine": "early", "h19": {"n": 19}, "new": "yes"}),
+    )
+    .await?;
+
+    for word in ["one", "two", "two", "three"] {
+        words.add(word.to_owned())?;
+        java.order("add", json!({"name": "words", "value": word}))
+            .await?;
+    }
+    words.remove("two".to_owned())?;
+    java.order("drop", json!({"name": "words", "value": "two"}))
+        .await?;
+    there("words", json!(["one", "three"])).await?;
+    eventually("a part of the list", DEADLINE, async || {
+        let part = words.part(&node).context("no part")?;
+        let part: Vec<&str> = part.iter().map(|word| word.as_str()).collect();
+        ensure!(part == ["one", "three"], "{part:?}");
+        Ok(())
+    })
+    .await?;
     Ok(())
 }

@@ -144,6 +144,8 @@ struct Actor<N> {
     /// Oort URLs of Halley nodes, and the nodes they know.
     sibling_news: BTreeMap<NodeName, (String, Vec<String>)>,
     looked: Duration,
+    /// Nodes whose links this node has closed to begin again.
+    again: BTreeSet<String>,
 }
 
 /// Prepares the dialect: what others see, and the task to run.
@@ -207,6 +209,7 @@ pub(crate) fn run<N: Net>(
         siblings,
         sibling_news: BTreeMap::new(),
         looked: Duration::ZERO,
+        again: BTreeSet::new(),
         shared,
     };
     (side, actor.run())
@@ -268,8 +271,9 @@ impl<N: Net> Actor<N> {
     /// What is done from time to time.
     fn look(&mut self, now: Duration) {
         self.looked = now;
-        for seed in self.config.cloud.clone() {
-            self.observe(&seed);
+        let again = std::mem::take(&mut self.again);
+        for url in self.config.cloud.clone().iter().chain(&again) {
+            self.observe(url);
         }
         let lost = self.outs.values().filter(|out| {
             let limit = if out.known { GIVE_UP } else { GIVE_UP_UNKNOWN };
@@ -321,11 +325,26 @@ impl<N: Net> Actor<N> {
     /// Brings the subscriptions of all established links in line with what is wanted.
     fn resubscribe(&mut self) {
         let wanted = self.wanted();
+        let mut stuck = Vec::new();
         for out in self.outs.values_mut() {
             // Before its join batch a link has no subscriptions, and then gets all.
-            if !out.subscribed.is_empty() {
-                subscribe(out, &wanted);
+            if !out.subscribed.is_empty() && !subscribe(out, &wanted) {
+                stuck.push(out.url.clone());
             }
+        }
+        self.reset(stuck);
+    }
+
+    /// Closes the links to nodes that take nothing, and begins again.
+    fn reset(&mut self, urls: Vec<String>) {
+        for url in urls {
+            tracing::warn!(
+                url,
+                "too much waits for an Oort node: the link to it is reset"
+            );
+            self.shared.counters.links_reset_queue_full.add(1);
+            self.membership.deobserve(&url);
+            self.again.insert(url);
         }
     }
 
@@ -335,6 +354,7 @@ impl<N: Net> Actor<N> {
             return self.resubscribe();
         }
         let everything = ChannelName::parse("/**").ok();
+        let mut stuck = Vec::new();
         for out in self.outs.values_mut() {
             if out.subscribed.is_empty()
                 || everything.iter().any(|all| out.subscribed.contains(all))
@@ -352,8 +372,11 @@ impl<N: Net> Actor<N> {
                     remove.push(name);
                 }
             }
-            send_subscriptions(out, add, remove);
+            if !send_subscriptions(out, add, remove) {
+                stuck.push(out.url.clone());
+            }
         }
+        self.reset(stuck);
     }
 
     async fn handle(&mut self, event: Event) {
@@ -431,6 +454,7 @@ impl<N: Net> Actor<N> {
             Event::Interest(changed) => self.follow(&changed),
             Event::Sibling(name, news) => self.sibling(name, news),
             Event::Restarted => {
+                self.again.extend(self.membership.known());
                 let id = draw_id(&self.shared);
                 self.me.id.write().clone_from(&id);
                 self.membership.restart(id);
@@ -576,6 +600,7 @@ impl<N: Net> Actor<N> {
             self.shared.clock.now(),
         );
         self.membership.deobserve(&url);
+        self.again.insert(url);
     }
 
     async fn received(&mut self, peer: &OortPeer, channel: &str, data: &str) {
@@ -797,19 +822,20 @@ impl<N: Net> Actor<N> {
     }
 }
 
-fn subscribe(out: &mut Out, wanted: &BTreeSet<ChannelName>) {
+/// Whether there was room for what is to be sent.
+#[must_use]
+fn subscribe(out: &mut Out, wanted: &BTreeSet<ChannelName>) -> bool {
     let name = |channel: &ChannelName| channel.as_str().to_owned();
     let add = wanted.difference(&out.subscribed).map(name).collect();
     let remove = out.subscribed.difference(wanted).map(name).collect();
     out.subscribed.clone_from(wanted);
-    send_subscriptions(out, add, remove);
+    send_subscriptions(out, add, remove)
 }
 
-fn send_subscriptions(out: &Out, add: Vec<String>, remove: Vec<String>) {
-    if !add.is_empty() {
-        out.commands.push_always(LinkCommand::Subscribe(add));
-    }
-    if !remove.is_empty() {
-        out.commands.push_always(LinkCommand::Unsubscribe(remove));
-    }
+#[must_use]
+fn send_subscriptions(out: &Out, add: Vec<String>, remove: Vec<String>) -> bool {
+    let bytes = |names: &[String]| names.iter().map(|name| name.len() + 32).sum();
+    let (added, removed) = (bytes(&add), bytes(&remove));
+    (add.is_empty() || out.commands.push(LinkCommand::Subscribe(add), added))
+        && (remove.is_empty() || out.commands.push(LinkCommand::Unsubscribe(remove), removed))
 }

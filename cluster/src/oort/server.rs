@@ -272,8 +272,10 @@ impl SubscriptionListener for Hooks {
 
     fn subscribed(&self, session: &Arc<Session>, channel: &ChannelName) {
         if channel.is_internal() {
-            self.inbox
-                .push_always(Event::Subscribed(session.clone(), channel.clone()));
+            // What it would be told now it is told when it joins, too.
+            let _ = self
+                .inbox
+                .push(Event::Subscribed(session.clone(), channel.clone()), 0);
         }
     }
 }

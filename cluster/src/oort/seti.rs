@@ -227,6 +227,9 @@ impl OortState for SetiState {
                 data: wire::json(&directed),
             });
         }
+        if channel != StateChannel::SETI {
+            return;
+        }
         match PartFrame::decode(frame) {
             Ok(PartFrame::Delta { bytes, .. }) => {
                 if let Ok(change) = UserSet::decode_delta(&bytes) {

@@ -265,8 +265,9 @@ impl Directory {
         own.users().chain(elsewhere).chain(lost)
     }
 
+    /// The users that this node tells others of, also those whose session was lost a moment ago.
     pub(super) fn local_users(&self) -> impl Iterator<Item = &UserId> {
-        self.sessions.keys()
+        self.parts.own().state().users()
     }
 
     pub(super) fn local_user_count(&self) -> usize {

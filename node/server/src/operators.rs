@@ -44,9 +44,8 @@ async fn members(State(shared): State<Arc<Shared>>) -> Response {
     let siblings = cluster.map(|cluster| cluster.members()).unwrap_or_default();
     members.extend(siblings.iter().map(|sibling| {
         let mut shown = member(sibling, false);
-        let dialect = cluster.and_then(|cluster| cluster.dialect(&sibling.name));
-        shown["dialect"] = json!(dialect.unwrap_or(Dialect::Native).as_str());
-        if dialect == Some(Dialect::Oort) {
+        if cluster.and_then(|cluster| cluster.dialect(&sibling.name)) == Some(Dialect::Oort) {
+            shown["dialect"] = json!(Dialect::Oort.as_str());
             // It is reached at its URL, and has no mesh address.
             shown["mesh"] = json!("-");
         }
@@ -70,6 +69,7 @@ fn member(member: &Member, this: bool) -> Value {
     json!({
         "name": member.name.as_str(),
         "this": this,
+        "dialect": Dialect::Native.as_str(),
         "incarnation": member.incarnation.to_string(),
         "mesh": member.mesh_address.to_string(),
         "client": member.client_url,

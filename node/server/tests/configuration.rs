@@ -222,6 +222,57 @@ fn text_that_is_not_toml_is_an_error() {
 }
 
 #[test]
+fn what_java_nodes_need_is_checked() {
+    let mesh = format!("[mesh]\nadvertise = \"10.0.0.1:7400\"\nsecret = \"{SECRET}\"\n");
+    let oort = |more: &str| format!("{mesh}[mesh.oort]\nenabled = true\n{more}");
+    let secret = "secret = \"an oort secret of at least 32 bytes\"\n";
+    let cloud = "cloud = [\"http://10.0.0.2:8080/cometd\"]\n";
+    assert!(
+        valid(&oort(&format!("{secret}{cloud}")), &[])
+            .mesh
+            .oort
+            .enabled
+    );
+    for (text, expected) in [
+        (
+            oort(""),
+            "mesh.oort.secret_file: the secret of the Java nodes is needed",
+        ),
+        (
+            oort("secret = \"short\""),
+            "mesh.oort.secret: the secret has 5 bytes",
+        ),
+        (
+            oort(&format!("secret = \"{SECRET}\"")),
+            "mesh.oort.secret: must not be that of the mesh",
+        ),
+        (
+            oort(&format!("{secret}cloud = [\"https://a/cometd\"]")),
+            "mesh.oort.cloud: \"https://a/cometd\"",
+        ),
+        (
+            oort(&format!("{secret}multicast = \"10.0.0.1:5577\"")),
+            "mesh.oort.multicast: 10.0.0.1:5577 is not an IPv4 multicast group",
+        ),
+        (
+            format!(
+                "[mesh]\nadvertise = \"10.0.0.1:7400\"\nsecret = \"{SECRET}\"\ndiscovery = [\"multicast\"]\n\
+                 [mesh.oort]\nenabled = true\n{secret}multicast = \"239.255.0.1:5577\""
+            ),
+            "mesh.oort.multicast: must not be the group of mesh.multicast",
+        ),
+        (
+            format!("{mesh}[mesh.oort]\n{cloud}"),
+            "mesh.oort.enabled: must be true",
+        ),
+    ] {
+        let told = errors(&text, &[]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with(expected), "{told:?}");
+    }
+}
+
+#[test]
 fn a_clustered_node_needs_a_secret() {
     let mesh = "[mesh]\nadvertise = \"10.0.0.1:7400\"\n";
     for more in [

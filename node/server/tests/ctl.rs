@@ -164,7 +164,7 @@ async fn a_node_that_runs_alone_answers_too() {
     ))
     .await;
     for (question, starts) in [
-        ("members", "NAME    MESH"),
+        ("members", "NAME    DIALECT"),
         ("links", "SIBLING"),
         ("users", "0 users, 0 on this node"),
         ("interest", "solo * wants 0 channels"),
