@@ -22,6 +22,8 @@ impl StateChannel {
     pub const SERVICES: StateChannel = StateChannel(5);
     /// Which users are in which rooms. A sibling of a release without it counts and ignores what comes.
     pub const ROOMS: StateChannel = StateChannel(6);
+    /// What Halley nodes tell each other about nodes of the Oort dialect.
+    pub const OORT: StateChannel = StateChannel(16);
 }
 
 /// Told who joins and who leaves, in order; for one name, joined and left alternate, beginning with joined.

@@ -271,6 +271,10 @@ impl<K: Key> DirectoryOf<K> {
         own.users().chain(elsewhere).chain(lost)
     }
 
+    pub(super) fn local_users(&self) -> impl Iterator<Item = &K> {
+        self.sessions.keys()
+    }
+
     pub(super) fn local_user_count(&self) -> usize {
         self.parts.own().state().len()
     }

@@ -23,13 +23,14 @@ mod few;
 mod grace;
 mod handle;
 mod listener;
-mod message;
+pub(crate) mod message;
 mod rooms;
 mod user_set;
 
 pub use handle::{AssociateError, SendOutcome, Seti};
 pub use listener::PresenceListener;
 pub use rooms::{Occupant, RoomListener, RoomPatterns, Rooms};
+pub(crate) use user_set::{UserChange, UserSet};
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use crate::parts::{Malformed, PartState};
 const LENGTH_BYTES: usize = 2;
 
 /// What sessions stand for, and how it travels.
-pub(super) trait Key: Clone + Eq + Hash + fmt::Debug {
+pub(crate) trait Key: Clone + Eq + Hash + fmt::Debug {
     /// How many bytes it takes, at most `u16::MAX`.
     fn len(&self) -> usize;
     /// Appends these bytes.
@@ -45,16 +45,14 @@ impl Key for UserId {
 }
 
 /// The users of one node.
-#[cfg(test)]
-pub(super) type UserSet = KeySet<UserId>;
+pub(crate) type UserSet = KeySet<UserId>;
 
 /// A user came to a node or left it.
-#[cfg(test)]
-pub(super) type UserChange = KeyChange<UserId>;
+pub(crate) type UserChange = KeyChange<UserId>;
 
 /// The keys of one node.
 #[derive(Debug, Clone)]
-pub(super) struct KeySet<K> {
+pub(crate) struct KeySet<K> {
     users: HashSet<K, RandomState>,
     /// What the keys take in a snapshot, counted along.
     bytes: usize,
@@ -71,26 +69,26 @@ impl<K> Default for KeySet<K> {
 
 /// A key came to a node or left it; at once what travels and what listeners are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KeyChange<K> {
-    pub(super) user: K,
-    pub(super) present: bool,
+pub(crate) struct KeyChange<K> {
+    pub(crate) user: K,
+    pub(crate) present: bool,
 }
 
 impl<K: Key> KeySet<K> {
-    pub(super) fn contains(&self, user: &K) -> bool {
+    pub(crate) fn contains(&self, user: &K) -> bool {
         self.users.contains(user)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.users.len()
     }
 
-    pub(super) fn users(&self) -> impl Iterator<Item = &K> {
+    pub(crate) fn users(&self) -> impl Iterator<Item = &K> {
         self.users.iter()
     }
 
     #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.users.capacity()
     }
 

@@ -182,7 +182,7 @@ impl Session {
         self.subscriptions.lock().channels.clone()
     }
 
-    /// Whether the session is subscribed to exactly this channel or pattern.
+    /// Whether the session is subscribed to this channel or pattern itself.
     #[must_use]
     pub fn is_subscribed(&self, channel: &ChannelName) -> bool {
         let subscriptions = self.subscriptions.lock();
