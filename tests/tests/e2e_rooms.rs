@@ -130,9 +130,9 @@ async fn a_room_tells_who_is_in_it_on_all_nodes() -> anyhow::Result<()> {
         &["join ben", "leave ann", "leave ben", "join cid"],
     )
     .await?;
-    // Who comes later is told the state of that moment.
+    // Who comes later is told the state of that moment, here that of the node which has told the watcher.
     watcher
-        .connect("late", &urls[0], "long-polling", None)
+        .connect("late", &urls[1], "long-polling", None)
         .await?;
     watcher.subscribe("late", PRESENCE).await?;
     tells(&watcher, "late", &["roster cid"]).await?;
