@@ -8,6 +8,7 @@
 //!      ├─ Agent ── node tests/js/chromium.mjs        the demonstration page in headless Chromium
 //!      ├─ CutProxy                                   a TCP proxy whose connections the test cuts
 //!      ├─ Cable                                      what a client's connections run through, to be unplugged
+//!      ├─ HookServer                                 the application that answers calls
 //!      ├─ LoadBalancer                               HAProxy with deploy/haproxy/haproxy.cfg, unchanged
 //!      └─ Network                                    network namespaces joined by a bridge
 //! test ── sim::World                                 the cluster layer of several nodes in simulated time
@@ -23,6 +24,7 @@ pub mod cluster_of_processes;
 pub mod conversation;
 pub mod cut_proxy;
 pub mod dev_cluster;
+pub mod hook_server;
 pub mod java_server;
 pub mod load_balancer;
 pub mod network;

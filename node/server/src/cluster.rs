@@ -3,6 +3,7 @@
 //! ```text
 //! halley_cluster::Cluster ──members, links──> metrics, readiness, log
 //!   ├─ Seti ─────────────────> Directory ──> direct messages, presence
+//!   ├─ Rooms ────────────────> presence per room
 //!   └─ Objects: "nodes" ─────> Nodes ──────> /halley/cluster
 //! ```
 //!
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use halley_bayeux::{Engine, Millis, Publication, SessionId, UserId};
-use halley_cluster::seti::{PresenceListener, SendOutcome, Seti};
+use halley_cluster::seti::{PresenceListener, RoomPatterns, Rooms, SendOutcome, Seti};
 use halley_cluster::{
     Cluster, ClusterConfig, Counters, DnsConfig, Incarnation, InvalidNodeName, InvalidOortUrl,
     InvalidSecret, InvalidSecrets, LinkStats, Member, MulticastConfig, NodeId, NodeName, Observed,
@@ -69,6 +70,8 @@ pub(crate) struct ClusterParts {
     pub(crate) nodes: Arc<dyn Nodes>,
     /// Of a node that runs alone they have one part.
     pub(crate) objects: Objects,
+    /// `None` when no channel is a room.
+    pub(crate) rooms: Option<Rooms>,
     /// Of a node that runs alone.
     alone: Option<Member>,
     /// `None` when the node runs alone.
@@ -180,11 +183,13 @@ impl ClusterParts {
                 incarnation: this.incarnation.0,
                 load: NodeLoad::default(),
             };
-            let objects = Objects::new(Arc::new(Alone(this.clone())), clock.cluster());
+            let sender: Arc<dyn StateSender> = Arc::new(Alone(this.clone()));
+            let objects = Objects::new(Arc::clone(&sender), clock.cluster());
             return Ok(Self {
                 directory: LocalDirectory::start(config.node_name(), engine),
                 nodes: Arc::new(LocalNodes::new(info)),
                 objects,
+                rooms: rooms(config, engine, sender, clock),
                 alone: Some(this),
                 cluster: None,
             });
@@ -200,10 +205,16 @@ impl ClusterParts {
         cluster.register(StateChannel::OBJECTS, Arc::new(objects.clone()));
         cluster.register_oort(Arc::new(OortObjects::new(objects.clone())));
         let nodes = OortObject::new(&objects, NODES_OBJECT, NodeLoad::default())?;
+        let rooms = rooms(config, engine, cluster.state_sender(), clock);
+        if let Some(rooms) = &rooms {
+            rooms.set_grace(Duration::from_millis(config.seti.grace_ms));
+            cluster.register(StateChannel::ROOMS, Arc::new(rooms.clone()));
+        }
         Ok(Self {
             directory: Arc::new(SetiDirectory(cluster.seti().clone())),
             nodes: Arc::new(OortNodes(nodes)),
             objects,
+            rooms,
             alone: None,
             cluster: Some(cluster),
         })
@@ -309,6 +320,26 @@ impl ClusterParts {
             warn!("the cluster layer has ended by a fault: this node must be restarted");
         }
     }
+}
+
+/// Who is in which room, when there are rooms.
+fn rooms(
+    config: &Config,
+    engine: &Arc<Engine>,
+    sender: Arc<dyn StateSender>,
+    clock: Clock,
+) -> Option<Rooms> {
+    let patterns = &config.presence.rooms;
+    let rooms = || {
+        Rooms::new(
+            engine,
+            RoomPatterns::new(patterns),
+            sender,
+            clock.cluster(),
+            Rooms::default_limits(),
+        )
+    };
+    (!patterns.is_empty()).then(rooms)
 }
 
 /// The siblings of a node that has none.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halley_bayeux::{ChannelName, EndReason, Engine, SessionListener};
+use halley_cluster::seti::RoomPatterns;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -33,7 +34,7 @@ use crate::proxies::Proxies;
 use crate::readiness::{Readiness, Unready};
 use crate::secret_file;
 use crate::security::{Security, SecurityError};
-use crate::services::{self, Direct, NodeInfo, NodesService, Presence};
+use crate::services::{self, Direct, NodeInfo, NodesService, Presence, RoomPresence};
 use crate::tasks::Tasks;
 use crate::tls::{Tls, TlsFiles};
 
@@ -643,6 +644,11 @@ fn start_services(
     if config.presence.enabled {
         let channel = ChannelName::parse(services::PRESENCE_CHANNEL)?;
         Presence::start(channel, Arc::clone(&cluster.directory), engine, clock);
+    }
+    if let Some(rooms) = &cluster.rooms {
+        let patterns = RoomPatterns::new(&config.presence.rooms);
+        let presence = RoomPresence::start(patterns, engine, clock);
+        rooms.add_listener(presence);
     }
     if config.presence.nodes {
         let service = NodesService::start(

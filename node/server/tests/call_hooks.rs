@@ -42,9 +42,9 @@ async fn result(client: &mut Ws, id: &str) -> Value {
     }
 }
 
-fn assert_failed(result: &Value, class: &str) {
+fn assert_failed(result: &Value, code: &str) {
     assert_eq!(result["successful"], false, "{result}");
-    assert_eq!(result["data"]["class"], class, "{result}");
+    assert_eq!(result["data"]["code"], code, "{result}");
 }
 
 async fn outcome(node: &Node, outcome: &str) -> f64 {
@@ -334,7 +334,7 @@ async fn answers_that_cannot_be_used_fail_the_call() {
         let answer = call(&mut client, "/service/app/a", json!(1)).await;
         let what = &body[..body.len().min(40)];
         assert_eq!(
-            answer["data"]["class"], "hook_answer_invalid",
+            answer["data"]["code"], "hook_answer_invalid",
             "{status} {what}"
         );
         assert_eq!(answer["successful"], false, "{status} {what}");

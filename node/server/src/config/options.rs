@@ -409,6 +409,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
 
         "presence.enabled", presence.enabled, "Offer the users that are present on /halley/presence.";
         "presence.nodes", presence.nodes, "Offer the nodes of the cluster on /halley/cluster.";
+        "presence.rooms", presence.rooms,
+            "Channels and patterns that are rooms, the same on every node: /halley/presence/chat/lobby tells who is subscribed to the room /chat/lobby.";
 
         "log.format", log.format, "Form of a log line.";
         "log.level", log.level, "Least important level that is written.";

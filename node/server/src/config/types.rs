@@ -769,6 +769,8 @@ pub struct PresenceConfig {
     pub enabled: bool,
     /// Offer `/halley/cluster`.
     pub nodes: bool,
+    /// Channels and patterns that are rooms, each with a presence of its own.
+    pub rooms: Vec<ChannelName>,
 }
 
 /// `[log]`

@@ -241,8 +241,8 @@ impl Shared {
             Failure::Busy => debug!(%channel, "a call found no place"),
             Failure::Hook(failure) => warn!(%channel, %failure, "a call has no answer"),
         }
-        let (class, message) = failure.told();
-        let text = json!({ "class": class, "message": message }).to_string();
+        let (code, message) = failure.told();
+        let text = json!({ "code": code, "message": message }).to_string();
         if let Ok(json) = Json::validate(&text, self.depth_max) {
             responder.fail(json);
         }
