@@ -19,8 +19,8 @@ use crate::service::{ServiceLimits, Services};
 use crate::seti::Seti;
 use crate::{
     Clock, ClusterConfig, ConfigError, Counters, Incarnation, InterestQuery, InterestReport,
-    Member, MembershipListener, NodeId, NodeName, RandomSource, Secrets, SendError, StateChannel,
-    StateHandler, StateSender,
+    Member, MembershipListener, MeshTls, NodeId, NodeName, RandomSource, Secrets, SendError,
+    StateChannel, StateHandler, StateSender,
 };
 
 /// Why the cluster layer cannot start.
@@ -316,6 +316,12 @@ impl Cluster {
     /// goes by the new ones.
     pub fn set_secrets(&self, secrets: Secrets) {
         self.inner.shared.set_secrets(secrets);
+    }
+
+    /// Replaces certificates, key and authorities. Links that stand live on; every later connection goes by the new ones.
+    /// For a node that was started with TLS: one without it stays without.
+    pub fn set_tls(&self, tls: MeshTls) {
+        self.inner.shared.set_tls(tls);
     }
 
     /// How many secrets are accepted.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::tls::Binding;
 use crate::wire::{LinkClaim, Reached, Versions};
 use crate::{
     Incarnation, LinkLimits, Member, NodeName, RandomSource, Secret, Secrets, StateChannel,
@@ -71,7 +72,8 @@ async fn acceptor(mut connections: mpsc::Receiver<DuplexStream>) -> (Vec<u64>, V
     let mut first = Some(receiver);
     let mut link = None;
     while let Some(stream) = connections.recv().await {
-        let Ok(verified) = accept(stream, &secrets(), Versions::ALL, [2; 32]).await else {
+        let Ok(verified) = accept(stream, &secrets(), Versions::ALL, [2; 32], Binding::NONE).await
+        else {
             continue;
         };
         let me = member("b");
@@ -141,6 +143,7 @@ async fn dialler(
             identity: member("a"),
             uptime_ms: 1,
             link: LinkClaim { id: seed, resumes },
+            binding: Binding::NONE,
         };
         let address = ([127, 0, 0, 1], 7400).into();
         let secrets = secrets();

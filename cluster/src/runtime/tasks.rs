@@ -18,6 +18,7 @@ use crate::forwarding;
 use crate::link::{self, DialError, Inbound, InboundEvent, LinkEnd, Successor, Verified};
 use crate::membership::LinkId;
 use crate::net::Listener;
+use crate::tls::{self, Binding, Transport};
 use crate::wire::{Reached, Received, Refusal};
 
 /// Pause after the system could not accept (too many open files, say).
@@ -81,25 +82,39 @@ pub(crate) async fn heart(shared: Arc<Shared>) {
     }
 }
 
+/// Lets a dialler prove that it knows the secret and, where that is demanded, that it has a certificate of the mesh.
+async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    shared: &Shared,
+) -> Result<Verified<Transport<S>>, DialError> {
+    let tls = shared.tls();
+    let secured = tls::accept(stream, tls.as_deref()).await?;
+    let (secrets, nonce) = (shared.secrets(), shared.random.bytes());
+    let versions = shared.config.versions;
+    let (stream, binding) = (secured.transport, secured.binding);
+    let verified = link::accept(stream, &secrets, versions, nonce, binding).await?;
+    if let Some(tls) = tls.filter(|_| binding != Binding::NONE) {
+        let address = verified.proof.identity.mesh_address;
+        if let Some(problem) = tls.refuses(secured.certificate.as_ref(), address) {
+            let name = &verified.proof.identity.name;
+            return Err(DialError::Tls(format!(
+                "the certificate of node {name} is not accepted: {problem}"
+            )));
+        }
+    }
+    Ok(verified)
+}
+
 /// Lets a dialler prove itself and, if it is admitted, reads from it until the link ends.
 async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     from: SocketAddr,
     place: Place,
     shared: Arc<Shared>,
-    resumable: Resumable<S>,
+    resumable: Resumable<Transport<S>>,
 ) {
     let limit = shared.config.handshake_timeout;
-    let secrets = shared.secrets();
-    let proving = timeout(
-        limit,
-        link::accept(
-            stream,
-            &secrets,
-            shared.config.versions,
-            shared.random.bytes(),
-        ),
-    );
+    let proving = timeout(limit, prove(stream, &shared));
     // A handshake that is complete counts, even if it was to make room in the same moment.
     let accepted = tokio::select! {
         biased;
@@ -113,9 +128,10 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(verified) => verified,
         Err(error) => {
             shared.counters.handshakes_failed.add(1);
-            shared.note_versions(&error);
+            shared.note_kind(&error);
             let kind = match error {
                 DialError::Auth(_) => Problem::WrongSecret,
+                _ if error.is_of_tls() => Problem::Tls,
                 _ => Problem::Handshake,
             };
             let problem = format!("a connection failed to join: {error}");
