@@ -324,6 +324,11 @@ impl Cluster {
         self.inner.shared.set_tls(tls);
     }
 
+    /// Whether connections to and from siblings go over TLS.
+    pub fn has_tls(&self) -> bool {
+        self.inner.shared.tls().is_some()
+    }
+
     /// How many secrets are accepted.
     pub fn secret_count(&self) -> usize {
         self.inner.shared.secrets().count()
