@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::forwarding::is_forwarded;
 use crate::wire::CLIENT_URL_BYTES_MAX;
-use crate::{MeshTls, NodeName, Secrets, Versions};
+use crate::{MeshTls, NodeName, OortConfig, Secrets, Versions};
 
 /// Longest name of the DNS.
 const DNS_NAME_BYTES_MAX: usize = 253;
@@ -149,6 +149,8 @@ pub struct ClusterConfig {
     pub multicast: Option<MulticastConfig>,
     /// Discovery by the DNS.
     pub dns: Option<DnsConfig>,
+    /// Java nodes, with which a cluster is formed in their own dialect.
+    pub oort: Option<OortConfig>,
     /// Time between two heartbeats on a link.
     pub heartbeat_interval: Duration,
     /// A sibling that was silent for this long has left.
@@ -193,6 +195,7 @@ impl ClusterConfig {
             siblings: Vec::new(),
             multicast: None,
             dns: None,
+            oort: None,
             heartbeat_interval: Duration::from_secs(1),
             detection: Duration::from_secs(4),
             backoff_max: Duration::from_secs(5),
@@ -256,6 +259,15 @@ impl ClusterConfig {
         }
         if let Some(dns) = &self.dns {
             dns.validate(&mut problem);
+        }
+        if let Some(oort) = &self.oort {
+            oort.validate(&mut problem);
+            if self.tls.is_some() {
+                problem(
+                    "mesh.oort.enabled",
+                    "cannot be true together with mesh.tls: the Oort dialect is spoken in clear text on the mesh listener".into(),
+                );
+            }
         }
         for seed in &self.siblings {
             let port = seed

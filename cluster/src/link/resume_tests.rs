@@ -72,8 +72,12 @@ async fn acceptor(mut connections: mpsc::Receiver<DuplexStream>) -> (Vec<u64>, V
     let mut first = Some(receiver);
     let mut link = None;
     while let Some(stream) = connections.recv().await {
-        let Ok(verified) = accept(stream, &secrets(), Versions::ALL, [2; 32], Binding::NONE).await
-        else {
+        let Ok(Upgraded::Native(ws)) = upgrade(stream, None).await else {
+            continue;
+        };
+        let secrets = secrets();
+        let proving = accept(ws, &secrets, Versions::ALL, [2; 32], Binding::NONE);
+        let Ok(verified) = proving.await else {
             continue;
         };
         let me = member("b");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::CancellationToken;
 
 use super::resumable::Resumable;
@@ -15,7 +16,7 @@ use super::waiting::{Place, Waiting};
 use crate::StateChannel;
 use crate::counters::Problem;
 use crate::forwarding;
-use crate::link::{self, DialError, Inbound, InboundEvent, LinkEnd, Successor, Verified};
+use crate::link::{self, DialError, Inbound, InboundEvent, LinkEnd, Successor, Upgraded, Verified};
 use crate::membership::LinkId;
 use crate::net::Listener;
 use crate::tls::{self, Binding, Transport};
@@ -82,17 +83,29 @@ pub(crate) async fn heart(shared: Arc<Shared>) {
     }
 }
 
-/// Lets a dialler prove that it knows the secret and, where that is demanded, that it has a certificate of the mesh.
+/// A connection that has said which dialect it speaks and, if it is the native one, proven itself.
+enum Accepted<S> {
+    Native(link::Verified<S>),
+    Oort(WebSocketStream<S>),
+}
+
+/// Lets a dialler say which dialect it speaks and, if it is the native one, prove that it knows the secret and, where
+/// that is demanded, that it has a certificate of the mesh.
 async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     shared: &Shared,
-) -> Result<Verified<Transport<S>>, DialError> {
+) -> Result<Accepted<Transport<S>>, DialError> {
     let tls = shared.tls();
     let secured = tls::accept(stream, tls.as_deref()).await?;
+    let oort = shared.oort.get();
+    let oort = oort.map(|oort| (oort.path(), oort.message_bytes()));
+    let ws = match link::upgrade(secured.transport, oort).await? {
+        Upgraded::Oort(ws) => return Ok(Accepted::Oort(ws)),
+        Upgraded::Native(ws) => ws,
+    };
     let (secrets, nonce) = (shared.secrets(), shared.random.bytes());
-    let versions = shared.config.versions;
-    let (stream, binding) = (secured.transport, secured.binding);
-    let verified = link::accept(stream, &secrets, versions, nonce, binding).await?;
+    let (versions, binding) = (shared.config.versions, secured.binding);
+    let verified = link::accept(ws, &secrets, versions, nonce, binding).await?;
     if let Some(tls) = tls.filter(|_| binding != Binding::NONE) {
         let address = verified.proof.identity.mesh_address;
         if let Some(problem) = tls.refuses(secured.certificate.as_ref(), address) {
@@ -102,7 +115,7 @@ async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
             )));
         }
     }
-    Ok(verified)
+    Ok(Accepted::Native(verified))
 }
 
 /// Lets a dialler prove itself and, if it is admitted, reads from it until the link ends.
@@ -125,7 +138,15 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     let verified = match accepted.unwrap_or(Err(DialError::Timeout)) {
-        Ok(verified) => verified,
+        Ok(Accepted::Native(verified)) => verified,
+        Ok(Accepted::Oort(ws)) => {
+            if let Some(oort) = shared.oort.get().cloned() {
+                // It keeps its place until it stands for a session.
+                let evicted = place.evicted.clone();
+                oort.serve(ws, &shared, evicted, place).await;
+            }
+            return;
+        }
         Err(error) => {
             shared.counters.handshakes_failed.add(1);
             shared.note_kind(&error);

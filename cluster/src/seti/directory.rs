@@ -265,6 +265,10 @@ impl Directory {
         own.users().chain(elsewhere).chain(lost)
     }
 
+    pub(super) fn local_users(&self) -> impl Iterator<Item = &UserId> {
+        self.sessions.keys()
+    }
+
     pub(super) fn local_user_count(&self) -> usize {
         self.parts.own().state().len()
     }

@@ -136,6 +136,11 @@ impl Seti {
         self.inner.directory.read().users().cloned().collect()
     }
 
+    /// The users with a session on this node, in no order.
+    pub(crate) fn local_users(&self) -> Vec<UserId> {
+        self.inner.directory.read().local_users().cloned().collect()
+    }
+
     /// How many users are present anywhere. Looks at every one.
     pub fn user_count(&self) -> usize {
         self.inner.directory.read().users().count()

@@ -142,7 +142,7 @@ pub struct NodeFigures {
 type ClusterCounter = (&'static str, &'static str, fn(&Counters) -> u64);
 
 /// What the cluster layer counts.
-const CLUSTER_COUNTERS: [ClusterCounter; 20] = [
+const CLUSTER_COUNTERS: [ClusterCounter; 23] = [
     (
         "halley_links_reset_total",
         "Links to siblings reset because their queue was full.",
@@ -232,6 +232,21 @@ const CLUSTER_COUNTERS: [ClusterCounter; 20] = [
         "halley_nodes_refused_total",
         "Nodes that knew the secret and were not let into the cluster all the same.",
         |c| c.nodes_refused.get(),
+    ),
+    (
+        "halley_oort_refused_total",
+        "Oort handshakes that were refused: a wrong digest, a URL that is not this node's, or no node at all.",
+        |c| c.oort_refused.get(),
+    ),
+    (
+        "halley_oort_publications_sent_total",
+        "Publications queued for nodes of the Oort dialect.",
+        |c| c.oort_publications_sent.get(),
+    ),
+    (
+        "halley_oort_too_large_total",
+        "Presence, objects and other messages not sent to an Oort node because they are longer than mesh.oort.max_message_bytes.",
+        |c| c.oort_too_large.get(),
     ),
     (
         "halley_state_unhandled_total",

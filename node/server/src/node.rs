@@ -320,7 +320,7 @@ impl Node {
             listener,
             stop: self.end.clone(),
             shared: Arc::new(http_server::Shared {
-                router: admin::router(Arc::clone(&self.shared)),
+                routes: admin::router(Arc::clone(&self.shared)).into(),
                 limits: Limits {
                     max_connections: ADMIN_CONNECTIONS_MAX,
                     max_connections_per_address: 0,
@@ -356,7 +356,8 @@ impl Node {
             listener,
             stop: self.stop_accepting.clone(),
             shared: Arc::new(http_server::Shared {
-                router: api::router(Api::new(Arc::clone(shared), Arc::clone(&shared.api_tokens))),
+                routes: api::router(Api::new(Arc::clone(shared), Arc::clone(&shared.api_tokens)))
+                    .into(),
                 limits: Limits {
                     max_connections: api.max_connections,
                     max_connections_per_address: 0,
@@ -390,7 +391,7 @@ impl Node {
             listener,
             stop: self.stop_accepting.clone(),
             shared: Arc::new(http_server::Shared {
-                router: client::router(endpoint, client.demo),
+                routes: client::routes(endpoint, client.demo),
                 limits: Limits {
                     max_connections: client.max_connections,
                     max_connections_per_address: client.max_connections_per_address,

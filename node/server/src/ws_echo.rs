@@ -64,7 +64,10 @@ async fn serve(listener: TcpListener, stop: CancellationToken) {
         listener,
         stop: stop.clone(),
         shared: Arc::new(Shared {
-            router: Router::new().fallback(upgrade).with_state(tracker.clone()),
+            routes: Router::new()
+                .fallback(upgrade)
+                .with_state(tracker.clone())
+                .into(),
             limits: Limits {
                 max_connections: CONNECTIONS_MAX,
                 max_connections_per_address: 0,

@@ -153,6 +153,13 @@ fn files_that_cannot_serve_are_found_by_the_check() {
         ),
         (good.replace("\"accepted\"", "\"perhaps\""), "mesh.tls.mode"),
         (
+            format!(
+                "{good}[mesh.oort]\nenabled = true\nsecret = \"{}\"\n",
+                "j".repeat(32)
+            ),
+            "mesh.oort.enabled: cannot be true together with mesh.tls",
+        ),
+        (
             toml("one", &[], "[mesh.tls]\nserver_name = \"a\"\n"),
             "mesh.tls.certificate: is needed",
         ),

@@ -271,8 +271,9 @@ impl Engine {
             return Ok(());
         }
         let meta = self.meta.find(channel.as_str()).is_some();
-        if !session.is_local() && (channel.kind() == ChannelKind::Meta || channel.is_internal()) {
-            let what = if meta || channel.is_internal() {
+        let internal = self.is_closed(channel);
+        if !session.is_local() && (channel.kind() == ChannelKind::Meta || internal) {
+            let what = if meta || internal {
                 Denied::Subscribe
             } else {
                 Denied::Create
@@ -299,6 +300,11 @@ impl Engine {
             return Err(refusal::SUBSCRIBE_FAILED.into());
         }
         self.subscribe_unasked(session, channel)
+    }
+
+    /// Whether the channel is one of the cluster's that remote sessions do not reach.
+    fn is_closed(&self, channel: &ChannelName) -> bool {
+        !self.config.internal_channels && channel.is_internal()
     }
 
     /// Subscribes without asking the policy.
@@ -363,7 +369,7 @@ impl Engine {
         exists: bool,
     ) -> Result<(), Cow<'static, str>> {
         let channel = message.channel();
-        if channel.is_internal() && !session.is_local() {
+        if self.is_closed(channel) && !session.is_local() {
             return Err(denied(Denied::Publish, DENIED_BY_SECURITY_POLICY));
         }
         if !exists
@@ -412,14 +418,12 @@ impl Engine {
         } else {
             publication
         };
-        let stopped = self
-            .extensions
-            .load()
-            .iter()
-            .rev()
-            .any(|e| e.outgoing_broadcast(session, &publication, context.now) == Flow::Stop);
-        if stopped {
-            return reply.refuse(refusal::MESSAGE_DELETED);
+        for extension in self.extensions.load().iter().rev() {
+            match extension.outgoing_broadcast(session, &publication, context.now) {
+                Flow::Continue => {}
+                Flow::Stop => return reply.refuse(refusal::MESSAGE_DELETED),
+                Flow::Taken => return reply.succeed(),
+            }
         }
         reply.succeed();
         self.fan_out(&publication, Some(session), true, context.now);

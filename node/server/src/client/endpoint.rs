@@ -8,9 +8,11 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::any;
+use bytes::Bytes;
 use halley_bayeux::Engine;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
+use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,7 +20,7 @@ use super::{callback_polling, long_polling, upgrade};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::cookies::BrowserCookie;
-use crate::http_server::Unfinished;
+use crate::http_server::{Answer, Direct, Routes, Unfinished};
 use crate::metrics::Metrics;
 use crate::origin::{Origins, Verdict};
 use crate::proxies::Proxies;
@@ -112,8 +114,23 @@ impl Endpoint {
     }
 }
 
-/// The routes of the client listener.
-pub(crate) fn router(endpoint: Arc<Endpoint>, demo: bool) -> Router {
+/// What the client listener serves.
+pub(crate) fn routes(endpoint: Arc<Endpoint>, demo: bool) -> Routes {
+    Routes::new(router(Arc::clone(&endpoint), demo), endpoint)
+}
+
+impl Direct for Endpoint {
+    fn takes(&self, request: &hyper::Request<Incoming>) -> bool {
+        request.method() == Method::POST
+            && self.paths.iter().any(|path| request.uri().path() == path)
+    }
+
+    fn answer(self: Arc<Self>, request: hyper::Request<Incoming>) -> Answer {
+        Box::pin(answer_post(self, request))
+    }
+}
+
+fn router(endpoint: Arc<Endpoint>, demo: bool) -> Router {
     let paths = endpoint.paths.clone();
     let mut bayeux = Router::new();
     for path in &paths {
@@ -152,14 +169,27 @@ async fn dispatch(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Re
     if !upgrade && !post {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Unknown Bayeux Transport");
     }
+    if !upgrade {
+        return answer_post(endpoint, request).await;
+    }
     let verdict = endpoint
         .origins
         .judge(request.headers(), request.uri().authority());
     if verdict == Verdict::Refused {
         return endpoint.refusal(StatusCode::FORBIDDEN, "Origin not allowed");
     }
-    if upgrade {
-        return upgrade::answer(&endpoint, request);
+    upgrade::answer(&endpoint, request)
+}
+
+async fn answer_post<B>(endpoint: Arc<Endpoint>, request: hyper::Request<B>) -> Response
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let verdict = endpoint
+        .origins
+        .judge(request.headers(), request.uri().authority());
+    if verdict == Verdict::Refused {
+        return endpoint.refusal(StatusCode::FORBIDDEN, "Origin not allowed");
     }
     let mut answer = long_polling::answer(endpoint, request).await;
     verdict.add_headers(answer.headers_mut());

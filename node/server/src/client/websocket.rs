@@ -64,6 +64,7 @@ fn run(
         last_inbound: Instant::now(),
         unflushed: false,
         burst: 0,
+        drained: false,
     };
     async move {
         endpoint.metrics.websockets.inc();
@@ -115,6 +116,8 @@ struct Connection {
     unflushed: bool,
     /// Frames written since the client was last listened to.
     burst: u32,
+    /// All that has been read has been taken: the library, which clears its buffer each time, need not be asked before more comes.
+    drained: bool,
 }
 
 impl Connection {
@@ -196,10 +199,15 @@ impl Connection {
     }
 
     fn poll_inbound(&mut self, cx: &mut Context<'_>, endpoint: &Endpoint) -> Poll<Step> {
+        if self.drained && self.socket.get_ref().poll_read_ready(cx).is_pending() {
+            return Poll::Pending;
+        }
         loop {
             let Poll::Ready(next) = self.socket.poll_next_unpin(cx) else {
+                self.drained = true;
                 return self.bound_unfinished(endpoint);
             };
+            self.drained = false;
             self.last_inbound = Instant::now();
             match next {
                 None => return Poll::Ready(Step::Gone),
@@ -207,12 +215,17 @@ impl Connection {
                     self.message_finished();
                     return Poll::Ready(Step::Text(text));
                 }
-                // Binary frames are ignored, as CometD does; the library answers pings and close frames by itself,
-                // the latter when it is asked for the next message.
+                // Binary frames are ignored, as CometD does; the library answers close frames by itself, when it is asked
+                // for the next message.
                 Some(Ok(Message::Binary(_))) => self.message_finished(),
                 // These may come in the middle of a message.
                 Some(Ok(control)) => {
                     self.finished += (control.len() + CONTROL_FRAME_HEAD_BYTES) as u64;
+                    if control.is_ping() {
+                        // The library has queued the answer.
+                        self.unflushed = true;
+                        return Poll::Ready(Step::Flush);
+                    }
                 }
                 Some(Err(error)) => return Poll::Ready(fault(&error)),
             }

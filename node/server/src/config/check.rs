@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use halley_cluster::{InvalidSecrets, NodeName, Secrets, TlsMode};
+use halley_cluster::{InvalidSecrets, NodeName, OortUrl, Secrets, TlsMode};
 use subtle::ConstantTimeEq as _;
 
 use super::load::Problem;
@@ -78,6 +78,7 @@ pub(super) fn check(config: &mut Config, mesh: bool, discovery: bool, problems: 
     if config.mesh.clustered {
         mesh_relations(config, problems);
         mesh_tls(&config.mesh.tls, problems);
+        mesh_oort(config, problems);
         if config.session.max_message_bytes > MESSAGE_BYTES_MAX {
             problems.push(Problem::new(
                 "session.maxMessageSize",
@@ -421,6 +422,87 @@ fn mesh_relations(config: &mut Config, problems: &mut Vec<Problem>) {
                 format!("{} cannot be observed", channel.as_str()),
             ));
         }
+    }
+}
+
+/// The section on Java nodes: its secret is read here.
+fn mesh_oort(config: &mut Config, problems: &mut Vec<Problem>) {
+    let mesh = &mut config.mesh;
+    let oort = &mut mesh.oort;
+    if !oort.enabled {
+        if oort.secret.is_some() || oort.secret_file.is_some() || !oort.cloud.is_empty() {
+            problems.push(Problem::new(
+                "mesh.oort.enabled",
+                "must be true, since mesh.oort is filled in",
+            ));
+        }
+        return;
+    }
+    match (&oort.secret, &oort.secret_file) {
+        (Some(_), Some(_)) => problems.push(Problem::new(
+            "mesh.oort.secret_file",
+            "give either this or mesh.oort.secret",
+        )),
+        (Some(_), None) => {}
+        (None, Some(file)) => match read_trimmed(file) {
+            Ok(text) => oort.secret = Some(Secret(text)),
+            Err(problem) => problems.push(Problem::new("mesh.oort.secret_file", problem)),
+        },
+        (None, None) => problems.push(Problem::new(
+            "mesh.oort.secret_file",
+            format!("the secret of the Java nodes is needed, at least {SECRET_BYTES_MIN} bytes"),
+        )),
+    }
+    if let Some(secret) = &oort.secret {
+        if secret.bytes().len() < SECRET_BYTES_MIN {
+            problems.push(Problem::new(
+                "mesh.oort.secret",
+                format!(
+                    "the secret has {} bytes, at least {SECRET_BYTES_MIN} are needed",
+                    secret.bytes().len()
+                ),
+            ));
+        }
+        let shared = mesh.secret.as_ref().map(Secret::bytes).unwrap_or_default();
+        if shared
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.trim_ascii() == secret.bytes())
+        {
+            problems.push(Problem::new(
+                "mesh.oort.secret",
+                "must not be that of the mesh: whoever sees the digest may guess at it",
+            ));
+        }
+    }
+    let urls = [
+        ("mesh.oort.url", oort.url.as_slice()),
+        ("mesh.oort.aliases", &oort.aliases),
+        ("mesh.oort.cloud", &oort.cloud),
+    ];
+    for (key, urls) in urls {
+        for url in urls {
+            if let Err(error) = OortUrl::parse(url) {
+                problems.push(Problem::new(key, format!("{url:?}: {error}")));
+            }
+        }
+    }
+    let Some(group) = oort.multicast else {
+        return;
+    };
+    if !group.ip().is_multicast() || !group.is_ipv4() || group.port() == 0 {
+        problems.push(Problem::new(
+            "mesh.oort.multicast",
+            format!("{group} is not an IPv4 multicast group and port"),
+        ));
+    }
+    let native = &mesh.multicast;
+    if mesh.discovery.contains(&Discovery::Multicast) && group == (native.group, native.port).into()
+    {
+        problems.push(Problem::new(
+            "mesh.oort.multicast",
+            "must not be the group of mesh.multicast: a Java node that receives an announcement of a Halley node \
+             stops listening for good",
+        ));
     }
 }
 

@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use toml::Value;
 
 use super::check::Secret;
-use super::types::{ApiRole, Discovery, LogFormat, LogLevel, PolicyKind, SameSite, TokenAlgorithm};
+use super::types::{
+    ApiRole, Discovery, LogFormat, LogLevel, OortDigest, PolicyKind, SameSite, TokenAlgorithm,
+};
 
 /// What a value looks like, so that text from the environment can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,6 +198,11 @@ words!(
 words!(
     Discovery, "one of \"static\", \"multicast\", \"dns\"",
     "static" => Static, "multicast" => Multicast, "dns" => Dns
+);
+
+words!(
+    OortDigest, "one of \"sha-512\", \"sha-1\"",
+    "sha-512" => Sha512, "sha-1" => Sha1
 );
 
 impl<T: Field> Field for Option<T> {

@@ -220,6 +220,28 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.dns.interval_ms", mesh.dns.interval_ms, in 100..=DAY_MS,
             "Longest time between two questions; the shortest is half of it.";
         "mesh.dns.servers", mesh.dns.servers, "Name servers to ask, with port; empty: those of /etc/resolv.conf.";
+        "mesh.oort.enabled", mesh.oort.enabled,
+            "Whether CometD's Java nodes may join, in the dialect of Oort, on the mesh listener. The digest that they are recognised by travels in clear text and can be replayed: see docs/oort-interop.md.";
+        "mesh.oort.url", mesh.oort.url, like "\"http://10.0.0.1:7400/cometd\"",
+            "Oort URL of this node (CometD: oort.url); its path is that of the mesh listener. When absent: http://, the mesh address, and /cometd.";
+        "mesh.oort.aliases", mesh.oort.aliases, "Other URLs by which Java nodes may dial this one.";
+        "mesh.oort.secret_file", mesh.oort.secret_file, like "\"/etc/halley/oort-secret\"",
+            "A file with the secret of the Java nodes (CometD: oort.secret), at least 32 bytes, and another one than that of the mesh.";
+        "mesh.oort.secret", mesh.oort.secret, like "\"at least 32 bytes, the same on all Java nodes\"",
+            "The secret itself, instead of a file.";
+        "mesh.oort.digest", mesh.oort.digest,
+            "Digest of the secret that this node shows: \"sha-512\" as CometD 8, or \"sha-1\" as CometD before 8, and then both are accepted.";
+        "mesh.oort.cloud", mesh.oort.cloud, "Oort URLs of Java nodes to begin with (CometD: oort.cloud).";
+        "mesh.oort.multicast", mesh.oort.multicast, like "\"239.255.0.1:5577\"",
+            "Group and port in which Java nodes announce themselves, not those of mesh.multicast; interface, ttl and interval are those. When absent: they are not looked for there.";
+        "mesh.oort.channels_max", mesh.oort.channels_max, in 1..=1_000_000,
+            "More channels than these are not asked for one by one at Java nodes: everything is.";
+        "mesh.oort.max_message_bytes", mesh.oort.max_message_bytes, in 1024..=(64 << 20),
+            "Longest message, sent to or accepted from a Java node. What is longer is not sent: Java nodes take 65536 unless ws.maxMessageSize says otherwise.";
+        "mesh.oort.timeout_ms", mesh.oort.timeout_ms, in 1000..=60_000,
+            "How long the connect of a Java node is held.";
+        "mesh.oort.max_interval_ms", mesh.oort.max_interval_ms, in 1000..=300_000,
+            "How long a Java node whose connection is lost may take to come back before it has left.";
 
         "mesh.tls.certificate", mesh.tls.certificate, like "\"/etc/halley/mesh/tls.crt\"",
             "A PEM file with the certificate of this node and after it those of its issuers; with it, the key and the authorities, links go over TLS 1.3.";

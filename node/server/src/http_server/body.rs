@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
+use hyper::body::Body;
 
 use super::unfinished::Part;
 
@@ -28,11 +27,14 @@ pub(crate) enum BodyFault {
 }
 
 /// Reads the whole body, at most `bytes_max`; one that came in one piece is not copied. What has come of one that is not whole yet counts in `unfinished`.
-pub(crate) async fn read_body(
-    mut body: Body,
+pub(crate) async fn read_body<B>(
+    mut body: B,
     bytes_max: usize,
     mut unfinished: Option<Part>,
-) -> Result<Bytes, BodyFault> {
+) -> Result<Bytes, BodyFault>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let declared = body.size_hint().lower();
     if declared > bytes_max as u64 {
         drain(body).await;
@@ -73,7 +75,10 @@ pub(crate) async fn read_body(
     Ok(joined.map_or(whole, BytesMut::freeze))
 }
 
-async fn drain(mut body: Body) {
+async fn drain<B>(mut body: B)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let _ = tokio::time::timeout(DRAIN_TIME_MAX, async {
         let mut left = DRAIN_BYTES_MAX;
         while let Some(Ok(frame)) = body.frame().await {

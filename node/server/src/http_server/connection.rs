@@ -116,7 +116,7 @@ fn serve_http1(
     caller: Caller,
 ) -> impl Future<Output = ()> + Send {
     let (stream, length_seen) = Watched::new(stream);
-    let serve = Serve::new(shared.router.clone(), caller).watching(length_seen);
+    let serve = Serve::new(&shared.routes, caller).watching(length_seen);
     let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.limits.header_timeout)
@@ -146,7 +146,7 @@ fn http2(shared: &Arc<Shared>, stream: Stream, caller: Caller) {
     shared.tracker.spawn(http2::serve(
         stream,
         caller,
-        Serve::new(shared.router.clone(), caller),
+        Serve::new(&shared.routes, caller),
         shared.limits,
         settings,
         shared.tracker.clone(),
@@ -176,7 +176,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let second = Duration::from_secs(1);
         let shared = Arc::new(Shared {
-            router: Router::new(),
+            routes: Router::new().into(),
             limits: Limits {
                 max_connections: 1,
                 max_connections_per_address: 0,

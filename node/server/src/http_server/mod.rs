@@ -13,6 +13,7 @@ mod body;
 mod connection;
 mod http2;
 mod per_address;
+mod routes;
 mod serve;
 mod stream;
 mod strict;
@@ -23,7 +24,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,7 @@ use crate::tls::Tls;
 pub(crate) use body::{BodyFault, is_utf8, read_body};
 pub(crate) use http2::Http2Limits;
 use per_address::{PerAddress, Place};
+pub(crate) use routes::{Answer, Direct, Routes};
 pub(crate) use serve::Caller;
 pub(crate) use stream::Stream;
 pub(crate) use strict::Watched;
@@ -68,7 +69,7 @@ pub(crate) struct HttpServer {
 /// What the connections of a listener share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) router: Router,
+    pub(crate) routes: Routes,
     pub(crate) limits: Limits,
     /// `None`: clear text.
     pub(crate) tls: Option<Arc<Tls>>,

@@ -18,6 +18,17 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TimedIo>>),
 }
 
+impl Stream {
+    /// Whether there may be something to read; otherwise the task is woken once there is. In clear text this asks no system call; TLS is
+    /// always taken as ready.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Clear(stream) => stream.poll_read_ready(cx),
+            Self::Tls(_) => Poll::Ready(()),
+        }
+    }
+}
+
 macro_rules! inner {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {

@@ -102,6 +102,15 @@ impl TimedIo {
         }));
     }
 
+    /// See [`super::Stream::poll_read_ready`].
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.unread.is_some() {
+            return Poll::Ready(());
+        }
+        // An error shows in the read.
+        self.stream.poll_read_ready(cx).map(drop)
+    }
+
     fn bounded<T>(
         &mut self,
         cx: &mut Context<'_>,
