@@ -20,6 +20,7 @@ mod browsers;
 mod call;
 mod channel_name;
 mod config;
+mod data_filter;
 mod engine;
 mod extension;
 mod ids;
@@ -28,6 +29,7 @@ mod listener;
 mod message;
 mod policy;
 mod publication;
+mod queue_listener;
 mod refusal;
 mod reply;
 mod request;
@@ -49,6 +51,7 @@ pub use channel_name::{
     CHANNEL_NAME_BYTES_MAX, CHANNEL_SEGMENTS_MAX, ChannelKind, ChannelName, InvalidChannel,
 };
 pub use config::{Activity, DEPTH_MAX, EngineConfig, InvalidConfig};
+pub use data_filter::{DataFilter, DataFilterId, Filtered};
 pub use engine::{
     Engine, HeldConnect, HttpOutcome, HttpReply, HttpRequest, LocalSession, Output, Refused,
     Released, WebSocketPeer, WriteTicket,
@@ -65,6 +68,7 @@ pub use policy::{
     Attachment, BoxFuture, Decision, DefaultPolicy, HandshakeVerdict, SecurityPolicy, Verdict,
 };
 pub use publication::{InvalidPublication, Publication};
+pub use queue_listener::{QueueListener, Waiting, WhenFull};
 pub use refusal::{
     DENIED_BY_NOT_GRANTING, DENIED_BY_SECURITY_POLICY, FrameError, FrameRefusal, HttpError,
     LIMIT_REACHED,

@@ -140,6 +140,7 @@ impl Engine {
         reply: &mut Reply<'_>,
     ) {
         let mut state = session.state.lock();
+        self.let_thin(&mut state);
         reply.x_messages = state.queue.len();
         let bytes_max = match context.origin {
             Origin::WebSocket { .. } => self.config.max_frame_bytes,
@@ -412,7 +413,13 @@ impl Engine {
         if self.message_stopped(Some(session), message, context.now) {
             return reply.refuse(refusal::MESSAGE_DELETED);
         }
-        let publication = Publication::relay(channel.clone(), message.raw);
+        let Ok(replaced) = self.filtered_data(Some(session), channel, message.data()) else {
+            return reply.refuse(refusal::MESSAGE_DELETED);
+        };
+        let mut publication = Publication::relay(channel.clone(), message.raw);
+        if let Some(data) = replaced {
+            publication = publication.with_data(&data);
+        }
         let publication = if self.config.timestamp {
             self.stamped(&publication, false, context.now).into_owned()
         } else {

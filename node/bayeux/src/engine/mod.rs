@@ -3,6 +3,7 @@
 mod authorizers;
 mod channels;
 mod fan_out;
+mod filters;
 mod handlers;
 mod http;
 mod lazy;
@@ -34,6 +35,7 @@ use ahash::RandomState;
 use arc_swap::ArcSwap;
 use authorizers::Authorizers;
 use channels::{MessageListeners, SilentChannels};
+use filters::DataFilters;
 use lazy::LazyChannels;
 use lifecycle::Sweeps;
 use parking_lot::Mutex;
@@ -71,6 +73,7 @@ pub struct Engine {
     subscription_listeners: Hooks<dyn SubscriptionListener>,
     extensions: Hooks<dyn Extension>,
     message_listeners: ArcSwap<MessageListeners>,
+    data_filters: ArcSwap<DataFilters>,
     silent_channels: ArcSwap<SilentChannels>,
     /// Whether a session has an extension or a setting of its own, of those that are looked for with each message.
     session_hooks: AtomicBool,
@@ -147,6 +150,7 @@ impl Engine {
             subscription_listeners: ArcSwap::default(),
             extensions: ArcSwap::default(),
             message_listeners: ArcSwap::default(),
+            data_filters: ArcSwap::default(),
             silent_channels: ArcSwap::default(),
             session_hooks: AtomicBool::new(false),
             sees_deliveries: AtomicBool::new(false),
