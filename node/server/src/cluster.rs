@@ -31,6 +31,7 @@ use crate::readiness::{Readiness, Unready};
 use crate::services::{
     Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes, Reached,
 };
+use crate::tls::MeshFiles;
 
 /// The replicated object with what each node tells about itself.
 const NODES_OBJECT: &str = "nodes";
@@ -56,6 +57,9 @@ pub enum ClusterError {
     /// There is no secret.
     #[error("mesh.secret_file: a clustered node needs a secret")]
     NoSecret,
+    /// The TLS files of the mesh cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// The cluster layer does not start.
     #[error(transparent)]
     Start(#[from] halley_cluster::StartError),
@@ -93,6 +97,10 @@ pub(crate) fn cluster_config(
     let mut cluster = ClusterConfig::new(NodeName::new(&config.node_name())?, mesh.listen, secrets);
     client_url.clone_into(&mut cluster.client_url);
     cluster.advertise = mesh.advertise;
+    if let Some(files) = MeshFiles::of(&mesh.tls) {
+        let tls = files.load();
+        cluster.tls = Some(tls.map_err(|problem| ClusterError::Tls(problem.to_string()))?);
+    }
     cluster.allow.clone_from(&mesh.allow);
     cluster.channels = match &mesh.channels {
         None => Observed::FollowSubscriptions,
@@ -227,7 +235,8 @@ impl ClusterParts {
             return Ok(());
         };
         cluster.open(TokioNet).await?;
-        info!(mesh = %cluster.this_node().mesh_address, "mesh listener is open");
+        let tls = cluster.has_tls();
+        info!(mesh = %cluster.this_node().mesh_address, tls, "mesh listener is open");
         let deadline = Instant::now() + wait;
         while Instant::now() < deadline {
             let status = cluster.status();

@@ -243,6 +243,20 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.oort.max_interval_ms", mesh.oort.max_interval_ms, in 1000..=300_000,
             "How long a Java node whose connection is lost may take to come back before it has left.";
 
+        "mesh.tls.certificate", mesh.tls.certificate, like "\"/etc/halley/mesh/tls.crt\"",
+            "A PEM file with the certificate of this node and after it those of its issuers; with it, the key and the authorities, links go over TLS 1.3.";
+        "mesh.tls.key", mesh.tls.key, like "\"/etc/halley/mesh/tls.key\"", "A PEM file with the private key of the certificate.";
+        "mesh.tls.ca", mesh.tls.ca, like "\"/etc/halley/mesh/ca.crt\"",
+            "A PEM file with the authorities of the mesh, which alone are trusted: one, or several while one is replaced.";
+        "mesh.tls.server_name", mesh.tls.server_name, like "\"halley-mesh\"",
+            "The name in the certificate of every node; when absent: each certificate is for the IP address that its node advertises.";
+        "mesh.tls.verify_clients", mesh.tls.verify_clients,
+            "Whether siblings must show a certificate when they dial too (mutual TLS).";
+        "mesh.tls.mode", mesh.tls.mode,
+            "required: nothing in clear text. The steps to there without an end of the cluster: \"accepted\" on all nodes (they dial in clear text and accept both), then \"dialled\" (they dial over TLS and accept both).";
+        "mesh.tls.reload_interval_ms", mesh.tls.reload_interval_ms, in 0..=DAY_MS,
+            "Time between two looks whether the three files have changed; 0: only on SIGHUP.";
+
         "admin.listen", admin.listen, "Where /healthz, /readyz, /metrics and /admin/ are served.";
         "admin.token_file", admin.token_file, like "\"/etc/halley/admin-token\"",
             "A file with the token for everything under /admin/; when absent: /admin/ is closed.";
