@@ -119,9 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         return Some((1011, "output is not text".to_owned()));
                     };
                     self.unflushed = true;
-                    if self.write(pace, Some(Message::Text(text))).await.is_none() {
-                        return None;
-                    }
+                    self.write(pace, Some(Message::Text(text))).await?;
                 }
                 Step::Output(Output::Close(code, reason)) => {
                     return Some((code, reason.to_owned()));

@@ -84,8 +84,9 @@ pub(crate) async fn heart(shared: Arc<Shared>) {
 }
 
 /// A connection that has said which dialect it speaks and, if it is the native one, proven itself.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 enum Accepted<S> {
-    Native(link::Verified<S>),
+    Native(Verified<S>),
     Oort(WebSocketStream<S>),
 }
 
