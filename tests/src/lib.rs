@@ -9,7 +9,8 @@
 //!      ├─ CutProxy                                   a TCP proxy whose connections the test cuts
 //!      ├─ Cable                                      what a client's connections run through, to be unplugged
 //!      ├─ LoadBalancer                               HAProxy with deploy/haproxy/haproxy.cfg, unchanged
-//!      └─ Network                                    network namespaces joined by a bridge
+//!      ├─ Network                                    network namespaces joined by a bridge, cut, lossy or late
+//!      └─ TornCluster                                nodes on a Network, numbered traffic, and a History that is checked
 //! test ── sim::World                                 the cluster layer of several nodes in simulated time
 //! ```
 //!
@@ -23,6 +24,7 @@ pub mod cluster_of_processes;
 pub mod conversation;
 pub mod cut_proxy;
 pub mod dev_cluster;
+pub mod history;
 pub mod java_server;
 pub mod load_balancer;
 pub mod network;
@@ -30,4 +32,5 @@ pub mod node_process;
 pub mod patience;
 pub mod ports;
 pub mod sim;
+pub mod torn;
 pub mod turn;
