@@ -14,13 +14,14 @@ use crate::discovery;
 use crate::forwarding::InterestListener;
 use crate::membership::Conflict;
 use crate::net::{Listener, Net};
+use crate::oort;
 use crate::runtime::{self, Actor, Event, Receivers, Registrations, Shared, StateLinks, Status};
 use crate::service::{ServiceLimits, Services};
 use crate::seti::Seti;
 use crate::{
     Clock, ClusterConfig, ConfigError, Counters, Incarnation, InterestQuery, InterestReport,
-    Member, MembershipListener, NodeId, NodeName, RandomSource, Secrets, SendError, StateChannel,
-    StateHandler, StateSender,
+    Member, MembershipListener, NodeId, NodeName, OortConfig, OortState, OortUrl, RandomSource,
+    Secrets, SendError, StateChannel, StateHandler, StateSender,
 };
 
 /// Why the cluster layer cannot start.
@@ -40,6 +41,25 @@ pub enum StartError {
     /// It was started before.
     #[error("the cluster layer was started before")]
     StartedBefore,
+}
+
+/// Which protocol the links to a member speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// That of Halley nodes.
+    Native,
+    /// That of CometD's Oort.
+    Oort,
+}
+
+impl Dialect {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Oort => "oort",
+        }
+    }
 }
 
 /// The link to one sibling.
@@ -86,6 +106,8 @@ struct Inner {
     shared: Arc<Shared>,
     links: StateLinks,
     seti: Seti,
+    /// What translates state for nodes of the Oort dialect. Taken when the node joins.
+    oort_states: Mutex<Vec<Arc<dyn OortState>>>,
     services: Services,
     /// Taken when the node joins.
     events: Mutex<Option<Receivers>>,
@@ -122,11 +144,13 @@ impl Cluster {
         let links = StateLinks::new(shared.clone());
         let sender = Arc::new(links.clone());
         let seti = Seti::new(engine, sender, clock, Seti::default_limits());
+        seti.set_grace(shared.config.presence_grace);
         let services = Services::new(Arc::new(links.clone()), ServiceLimits::default());
         let inner = Inner {
             shared,
             links,
             seti: seti.clone(),
+            oort_states: Mutex::default(),
             services: services.clone(),
             events: Mutex::new(Some(events)),
         };
@@ -193,6 +217,9 @@ impl Cluster {
         shared.interest.begin(&shared.engine);
         shared.status.lock().listening = true;
         shared.beat_from_now();
+        if let Some(config) = shared.config.oort.clone() {
+            self.open_oort(&net, config)?;
+        }
         let actor = Actor::new(net.clone(), shared.clone());
         shared.tasks.spawn(actor.run(events));
         self.spawn(runtime::heart(shared.clone()));
@@ -204,6 +231,49 @@ impl Cluster {
         if let Some(dns) = shared.config.dns.clone() {
             self.spawn(discovery::run_dns(net, dns, shared.clone()));
         }
+        Ok(())
+    }
+
+    /// Begins to speak the Oort dialect, and to look for its nodes.
+    fn open_oort<N: Net>(&self, net: &N, config: OortConfig) -> Result<(), StartError> {
+        let shared = &self.inner.shared;
+        let url = match config.url.clone() {
+            Some(url) => url,
+            None => OortUrl::parse(&format!("http://{}/cometd", shared.me().mesh_address))
+                .map_err(|error| {
+                    StartError::Config(vec![ConfigError {
+                        key: "mesh.oort.url",
+                        problem: error.to_string(),
+                    }])
+                })?,
+        };
+        let multicast = config.multicast.clone();
+        let states = std::mem::take(&mut *self.inner.oort_states.lock());
+        let seti = self.inner.seti.clone();
+        let (side, task) = {
+            let services = self.inner.services.clone();
+            oort::run(
+                net.clone(),
+                shared.clone(),
+                config,
+                url,
+                seti,
+                services,
+                states,
+            )
+        };
+        tracing::info!(url = %side.url(), "Oort nodes may join");
+        if let Some(group) = multicast {
+            self.spawn(oort::run_multicast(
+                net.clone(),
+                group,
+                shared.clone(),
+                side.clone(),
+            ));
+        }
+        let _ = shared.oort.set(side);
+        // It ends its links by itself when the node stops.
+        shared.tasks.spawn(Box::pin(task));
         Ok(())
     }
 
@@ -262,6 +332,29 @@ impl Cluster {
             .handlers
             .push((channel, handler));
         self.inner.shared.wake.notify_one();
+    }
+
+    /// Sets what translates a kind of state for nodes of the Oort dialect. Only before [`Cluster::open`].
+    pub fn register_oort(&self, state: Arc<dyn OortState>) {
+        self.inner.oort_states.lock().push(state);
+    }
+
+    /// This node's URL in the Oort dialect, once it speaks it.
+    pub fn oort_url(&self) -> Option<OortUrl> {
+        self.inner.shared.oort.get().map(|oort| oort.url().clone())
+    }
+
+    /// An Oort node may be at this URL. Nothing where that dialect is not spoken.
+    pub fn observe_oort(&self, url: &OortUrl) {
+        if let Some(oort) = self.inner.shared.oort.get() {
+            oort.observe(url.as_str());
+        }
+    }
+
+    /// Which dialect the links to a member speak; none when it is no member.
+    pub fn dialect(&self, member: &NodeName) -> Option<Dialect> {
+        let members = self.inner.shared.members.read();
+        members.get(member).map(|entry| entry.dialect)
     }
 
     /// The state for readiness.

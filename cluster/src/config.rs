@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::forwarding::is_forwarded;
 use crate::wire::CLIENT_URL_BYTES_MAX;
-use crate::{NodeName, Secrets, Versions};
+use crate::{NodeName, OortConfig, Secrets, Versions};
 
 /// Longest name of the DNS.
 const DNS_NAME_BYTES_MAX: usize = 253;
@@ -147,6 +147,8 @@ pub struct ClusterConfig {
     pub multicast: Option<MulticastConfig>,
     /// Discovery by the DNS.
     pub dns: Option<DnsConfig>,
+    /// Java nodes, with which a cluster is formed in their own dialect.
+    pub oort: Option<OortConfig>,
     /// Time between two heartbeats on a link.
     pub heartbeat_interval: Duration,
     /// A sibling that was silent for this long has left.
@@ -155,6 +157,8 @@ pub struct ClusterConfig {
     pub backoff_max: Duration,
     /// Time within which a link must be established and authenticated.
     pub handshake_timeout: Duration,
+    /// See [`crate::seti::Seti::set_grace`].
+    pub presence_grace: Duration,
     /// Greatest number of siblings.
     pub siblings_max: usize,
     /// Greatest number of accepted connections that are not authenticated yet.
@@ -188,10 +192,12 @@ impl ClusterConfig {
             siblings: Vec::new(),
             multicast: None,
             dns: None,
+            oort: None,
             heartbeat_interval: Duration::from_secs(1),
             detection: Duration::from_secs(4),
             backoff_max: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(3),
+            presence_grace: Duration::ZERO,
             siblings_max: 1024,
             unauthenticated_max: 64,
             limits: LinkLimits::default(),
@@ -250,6 +256,9 @@ impl ClusterConfig {
         }
         if let Some(dns) = &self.dns {
             dns.validate(&mut problem);
+        }
+        if let Some(oort) = &self.oort {
+            oort.validate(&mut problem);
         }
         for seed in &self.siblings {
             let port = seed

@@ -62,6 +62,12 @@ pub struct Counters {
     pub dns_addresses_not_allowed: Counter,
     /// State messages for which this node has no handler.
     pub state_unhandled: Counter,
+    /// Oort handshakes that were refused: a wrong digest, a URL that is not this node's, or no node at all.
+    pub oort_refused: Counter,
+    /// Publications that were queued for nodes of the Oort dialect.
+    pub oort_publications_sent: Counter,
+    /// Presence, objects and other messages that were not sent to an Oort node because they are longer than it takes.
+    pub oort_too_large: Counter,
     /// How often this node started over because its process had been suspended.
     pub suspensions: Counter,
 }

@@ -108,6 +108,21 @@ impl LocalInterest {
         taken.into_iter().map(|(channel, _)| channel).collect()
     }
 
+    /// All of what has been told.
+    pub(crate) fn announced(&self) -> BTreeSet<ChannelName> {
+        self.announced.lock().clone()
+    }
+
+    /// Whether this channel has been told.
+    pub(crate) fn wants(&self, channel: &ChannelName) -> bool {
+        self.announced.lock().contains(channel)
+    }
+
+    /// How many channels have been told.
+    pub(crate) fn len(&self) -> usize {
+        self.announced.lock().len()
+    }
+
     /// Whether there are changes to be taken.
     pub(crate) fn has_changes(&self) -> bool {
         !self.changed.lock().is_empty()

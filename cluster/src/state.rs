@@ -20,6 +20,8 @@ impl StateChannel {
     pub const SETI_DISCONNECTS: StateChannel = StateChannel(4);
     /// Actions for services on the node that owns their data.
     pub const SERVICES: StateChannel = StateChannel(5);
+    /// What Halley nodes tell each other about nodes of the Oort dialect.
+    pub const OORT: StateChannel = StateChannel(16);
 }
 
 /// Told who joins and who leaves, in order; for one name, joined and left alternate, beginning with joined.

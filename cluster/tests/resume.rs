@@ -1,5 +1,7 @@
 //! What a cut of a link costs: nothing, when it is short; a counted loss, when it is long.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/log.rs"]
 mod log;
 mod support;

@@ -1,5 +1,7 @@
 //! Actions are forwarded to the node that owns the data: from services in Rust and from clients, over real links.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::sync::Arc;

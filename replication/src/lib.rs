@@ -18,10 +18,12 @@ mod error;
 mod listener;
 mod object;
 mod objects;
+mod oort;
 mod value;
 
 pub use error::{CreateError, SetError};
 pub use listener::ObjectListener;
 pub use object::OortObject;
 pub use objects::Objects;
+pub use oort::OortObjects;
 pub use value::ObjectValue;

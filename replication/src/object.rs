@@ -7,12 +7,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use halley_bayeux::Millis;
-use halley_cluster::parts::{NetChanges, Outcome, Output, PartLimits, Parts};
+use halley_cluster::parts::{NetChanges, Outcome, Output, PartLimits, PartState, Parts};
 use halley_cluster::{Member, NodeName};
 use parking_lot::RwLock;
+use serde_json::value::RawValue;
 use tracing::warn;
 
 use crate::objects::AnyObject;
+use crate::oort::OortChange;
 use crate::value::{Value, ValueChange};
 use crate::{CreateError, ObjectListener, ObjectValue, Objects, SetError};
 
@@ -274,6 +276,25 @@ impl<T: ObjectValue> AnyObject for Inner<T> {
         });
     }
 
+    fn oort_own(&self) -> Option<(u64, Box<RawValue>)> {
+        let state = self.state.read();
+        let own = state.parts.own();
+        Some((own.version(), raw(&own.state().encode())?))
+    }
+
+    fn oort_change(&self, delta: &[u8]) -> Option<OortChange> {
+        let object = raw(delta)?;
+        Some(OortChange { item: None, object })
+    }
+
+    fn oort_whole(&self, value: &RawValue) -> Option<Bytes> {
+        Some(Bytes::copy_from_slice(value.get().as_bytes()))
+    }
+
+    fn oort_item(&self, _: &str, _: &str, _: &RawValue) -> Option<Bytes> {
+        None
+    }
+
     fn tell(&self) {
         if !self.state.write().waiting.begin() {
             return;
@@ -299,6 +320,11 @@ impl<T: ObjectValue> AnyObject for Inner<T> {
         }
         std::mem::forget(turn);
     }
+}
+
+fn raw(json: &[u8]) -> Option<Box<RawValue>> {
+    let text = std::str::from_utf8(json).ok()?;
+    RawValue::from_string(text.to_owned()).ok()
 }
 
 /// Gives the turn to tell back when a listener panics, so that others are still told.

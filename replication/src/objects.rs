@@ -13,9 +13,11 @@ use halley_bayeux::Millis;
 use halley_cluster::parts::Outgoing;
 use halley_cluster::{Clock, Member, NodeName, StateChannel, StateHandler, StateSender};
 use parking_lot::{Mutex, RwLock};
+use serde_json::value::RawValue;
 use tracing::{debug, warn};
 
 use crate::CreateError;
+use crate::oort::OortChange;
 
 /// Longest name in bytes: its length travels in one.
 const NAME_BYTES_MAX: usize = 255;
@@ -48,6 +50,14 @@ pub(crate) trait AnyObject: Send + Sync {
     fn tick(&self, now: Millis);
     fn restarted(&self, this_node: &Member);
     fn tell(&self);
+    /// The version and value of the own part, as a node of the Oort dialect reads it.
+    fn oort_own(&self) -> Option<(u64, Box<RawValue>)>;
+    /// A delta of the own part, likewise; none when it has no such form, and the whole value is sent.
+    fn oort_change(&self, delta: &[u8]) -> Option<OortChange>;
+    /// The state that a whole value of such a node is.
+    fn oort_whole(&self, value: &RawValue) -> Option<Bytes>;
+    /// The delta that an item update of such a node is, by its type and action.
+    fn oort_item(&self, kind: &str, action: &str, value: &RawValue) -> Option<Bytes>;
 }
 
 impl Objects {
@@ -114,6 +124,15 @@ impl Objects {
                 }
             }
         }
+    }
+
+    /// The names of all objects.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        self.inner.by_name.read().keys().cloned().collect()
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<Arc<dyn AnyObject>> {
+        self.inner.by_name.read().get(name).cloned()
     }
 
     fn now(&self) -> Millis {
@@ -197,7 +216,7 @@ impl fmt::Debug for Objects {
     }
 }
 
-fn named(name: &str, frame: &Bytes) -> Bytes {
+pub(crate) fn named(name: &str, frame: &Bytes) -> Bytes {
     let mut out = BytesMut::with_capacity(1 + name.len() + frame.len());
     // A name has at most 255 bytes.
     out.put_u8(name.len() as u8);
@@ -206,7 +225,7 @@ fn named(name: &str, frame: &Bytes) -> Bytes {
     out.freeze()
 }
 
-fn split(mut body: Bytes) -> Option<(Bytes, Bytes)> {
+pub(crate) fn split(mut body: Bytes) -> Option<(Bytes, Bytes)> {
     let length = usize::from(body.try_get_u8().ok()?);
     (body.len() >= length).then(|| (body.split_to(length), body))
 }

@@ -19,6 +19,8 @@ class Client extends Inbox {
 
     subscriptions = new Map();
 
+    extensions = {};
+
     listen(channel, message) {
         if (message.data !== undefined) {
             this.messages(channel).push({channel: message.channel, data: message.data});
@@ -47,13 +49,16 @@ class Client extends Inbox {
 }
 
 const orders = {
-    /** {client, url, transport, user?, ack?, maxNetworkDelay?, ms?} */
+    /**
+     * {client, url, transport | transports, user?, ack?, extensions?, subscribe?, protocol?, maxNetworkDelay?, ms?}. Under the name of a client
+     * that was told to reload: the page after that.
+     */
     async connect(order) {
         const client = new Client();
         clients.set(order.client, client);
         const {cometd} = client;
         for (const transport of cometd.getTransportTypes()) {
-            if (transport !== order.transport) {
+            if (!(order.transports ?? [order.transport]).includes(transport)) {
                 cometd.unregisterTransport(transport);
             }
         }
@@ -61,11 +66,22 @@ const orders = {
             const {AckExtension} = await import("cometd/AckExtension.js");
             cometd.registerExtension("ack", new AckExtension());
         }
-        cometd.configure({url: order.url, logLevel: "warn", useWorkerScheduler: false, maxNetworkDelay: order.maxNetworkDelay ?? 30000, backoffIncrement: 200});
+        for (const name of order.extensions ?? []) {
+            const extension = await import(`cometd/${name}Extension.js`);
+            client.extensions[name] = new extension[`${name}Extension`]();
+            cometd.registerExtension(name, client.extensions[name]);
+        }
+        for (const channel of order.subscribe ?? []) {
+            // Before the handshake: what was on its way to the page before may come with its first connect.
+            cometd.addListener(channel, (message) => client.listen(channel, message));
+        }
+        cometd.configure({url: order.url, protocol: order.protocol ?? null, logLevel: "warn", useWorkerScheduler: false, maxNetworkDelay: order.maxNetworkDelay ?? 30000, backoffIncrement: 200});
         client.handshakes = 0;
         client.connects = [];
         cometd.addListener("/meta/handshake", (reply) => {
             client.handshakes += reply.successful ? 1 : 0;
+            client.reloaded = reply.ext?.reload === true;
+            client.timesync = reply.ext?.timesync ?? null;
             client.refusal = reply.successful ? null : reply.error ?? "failed";
             client.arrived();
         });
@@ -76,7 +92,7 @@ const orders = {
         cometd.addListener("/service/user", (message) => client.listen("/service/user", message));
         cometd.handshake(order.user === undefined ? {} : {ext: {halley: {user: order.user}}});
         await client.until(() => client.connects.some((reply) => reply.successful), order.ms ?? 20000, () => ({connects: client.connects, refusal: client.refusal}));
-        return {id: cometd.getClientId(), transport: transportOf(cometd)};
+        return {id: cometd.getClientId(), transport: transportOf(cometd), reloaded: client.reloaded};
     },
 
     subscribe: (order, client) => new Promise((resolve) => {
@@ -203,6 +219,37 @@ const orders = {
     /** {handshakes, ms}: until the client has made that many handshakes, and is connected. */
     handshakes: (order, client) => client.until(
         () => client.handshakes >= order.handshakes && {handshakes: client.handshakes, id: client.cometd.getClientId()}, order.ms, () => ({handshakes: client.handshakes, connects: client.connects.slice(-3)})),
+
+    /** The page is left, and its connections with it; the next `connect` of this name is the page after. */
+    async reload(order, {cometd}) {
+        cometd.reload();
+        return {};
+    },
+
+    /** {channel, bytes}: published by the binary extension; the answer has the outcome. */
+    publish_binary: (order, {cometd}) => new Promise((resolve) => {
+        cometd.publishBinary(order.channel, new Uint8Array(order.bytes), true, {name: "picture"}, (reply) => resolve(outcome(reply)));
+    }),
+
+    /** {channel, ms}: until bytes arrive. */
+    bytes: (order, client) => client.until(() => {
+        const message = client.messages(order.channel).find(({data}) => data.data instanceof ArrayBuffer);
+        return message && {bytes: [...new Uint8Array(message.data.data)], last: message.data.last, meta: message.data.meta};
+    }, order.ms, () => client.messages(order.channel).slice(-5)),
+
+    /** What the timesync extension has found out, and the node's answer to it at the handshake. */
+    async clock(order, {extensions, timesync}) {
+        const {TimeSync} = extensions;
+        return {lag: TimeSync.getNetworkLag(), offset: TimeSync.getTimeOffset(), answer: timesync};
+    },
+
+    /** {ms}: until a handshake has failed. */
+    failed_handshake: (order, client) => client.until(() => client.refusal ? {refusal: client.refusal} : false, order.ms, () => client.connects.slice(-3)),
+
+    /** The replies to all connects, in short. */
+    async connects(order, client) {
+        return client.connects.map(({successful, error}) => error ?? successful);
+    },
 
     disconnect: (order, {cometd}) => new Promise((resolve) => {
         cometd.disconnect((reply) => resolve(outcome(reply)));

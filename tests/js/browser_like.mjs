@@ -42,7 +42,14 @@ export class Browser {
     /** The globals that clients find. */
     globals() {
         const browser = this;
+        const storage = new Map();
         return {
+            // Of the tab that is reloaded.
+            sessionStorage: {
+                getItem: (key) => storage.get(key) ?? null,
+                setItem: (key, value) => storage.set(key, value),
+                removeItem: (key) => storage.delete(key),
+            },
             setTimeout: (f, ms) => setTimeout(f, ms),
             clearTimeout: (id) => clearTimeout(id),
             console,

@@ -82,6 +82,30 @@ impl Agent {
         Self::launch(java)
     }
 
+    /// A CometD node with Oort, or `None` where CometD's Oort library is not to be had: `tests/run` has said so.
+    ///
+    /// # Errors
+    /// Java cannot be started.
+    pub fn oort() -> anyhow::Result<Option<Self>> {
+        let folder = repository().join("tests/java");
+        if !folder
+            .join("oort/target/classes/org/halley/OortNode.class")
+            .is_file()
+        {
+            return Ok(None);
+        }
+        let mut java = Command::new("java");
+        java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m"])
+            .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=error"])
+            .args([
+                "-cp",
+                "oort/target/classes:oort/target/lib/*:target/classes:target/lib/*",
+            ])
+            .arg("org.halley.OortNode")
+            .current_dir(folder);
+        Self::launch(java).map(Some)
+    }
+
     /// Headless Chromium with the demonstration page.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ pub mod java_server;
 pub mod load_balancer;
 pub mod network;
 pub mod node_process;
+pub mod oort;
 pub mod patience;
 pub mod ports;
 pub mod sim;

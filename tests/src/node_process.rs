@@ -33,7 +33,9 @@ pub struct NodeSettings {
     pub siblings: Vec<SocketAddr>,
     /// Lines for the `[mesh]` section that take the place of `discovery` and `siblings`, and may open further sections.
     pub discovery: Option<String>,
-    /// Further lines of the `[session]` section.
+    /// Further lines of the `[client]` section.
+    pub client_more: String,
+    /// Further lines of the `[session]` section, which may open further sections.
     pub session: String,
     /// The network namespace to run in.
     pub namespace: Option<String>,
@@ -51,6 +53,7 @@ impl NodeSettings {
             secret: SECRET.to_owned(),
             siblings: Vec::new(),
             discovery: None,
+            client_more: String::new(),
             session: String::new(),
             namespace: None,
         }
@@ -91,6 +94,7 @@ listen = "{client}"
 url = "{url}"
 demo = true
 callback_polling = true
+{client_more}
 
 [admin]
 listen = "{admin}"
@@ -120,6 +124,7 @@ secret = "{secret}"
             admin = self.admin,
             mesh = self.mesh,
             secret = self.secret,
+            client_more = self.client_more,
             session = self.session,
         )
     }

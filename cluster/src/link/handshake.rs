@@ -140,31 +140,56 @@ pub(crate) struct Verified<S> {
     pub(crate) proof: Proof,
 }
 
-/// Lets a dialler prove that it knows the secret. One that cannot is not told why.
-pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+/// A connection whose dialect is known, and nothing else.
+#[derive(Debug)]
+pub(crate) enum Upgraded<S> {
+    Native(WebSocketStream<S>),
+    Oort(WebSocketStream<S>),
+}
+
+/// Upgrades a connection. `oort` is the path of the Oort dialect and its longest message, where it is spoken.
+pub(crate) async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    secrets: &Secrets,
-    versions: Versions,
-    nonce: [u8; NONCE_BYTES],
-) -> Result<Verified<S>, DialError> {
+    oort: Option<(&str, usize)>,
+) -> Result<Upgraded<S>, DialError> {
+    let mut to_oort = false;
     #[expect(
         clippy::result_large_err,
         reason = "the callback's type is the library's"
     )]
     let check_path = |request: &Request, response: Response| {
-        if request.uri().path() == PATH {
+        let path = request.uri().path();
+        to_oort = oort.is_some_and(|(oort, _)| path == oort);
+        if to_oort || path == PATH {
             return Ok(response);
         }
         let mut refused = ErrorResponse::new(None);
         *refused.status_mut() = http::StatusCode::NOT_FOUND;
         Err(refused)
     };
-    let mut ws = tokio_tungstenite::accept_hdr_async_with_config(
+    let ws = tokio_tungstenite::accept_hdr_async_with_config(
         stream,
         check_path,
         Some(handshake_config()),
     )
     .await?;
+    match oort {
+        // A client says nothing until it has been told that it is upgraded, so no byte can be lost here.
+        Some((_, message_bytes)) if to_oort => {
+            let ws = widen(ws, Role::Server, message_bytes).await;
+            Ok(Upgraded::Oort(ws))
+        }
+        _ => Ok(Upgraded::Native(ws)),
+    }
+}
+
+/// Lets a dialler prove that it knows the secret. One that cannot is not told why.
+pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+    mut ws: WebSocketStream<S>,
+    secrets: &Secrets,
+    versions: Versions,
+    nonce: [u8; NONCE_BYTES],
+) -> Result<Verified<S>, DialError> {
     let Frame::Hello(hello) = receive(&mut ws).await? else {
         return Err(DialError::Unexpected);
     };

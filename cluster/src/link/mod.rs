@@ -29,8 +29,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 
-pub(crate) use handshake::Verified;
-pub(crate) use handshake::{DialError, Dialled, Introduction, accept, dial};
+pub(crate) use handshake::{
+    DialError, Dialled, Introduction, Upgraded, Verified, accept, dial, upgrade,
+};
 pub(crate) use inbound::{Inbound, InboundEvent, Successor};
 pub(crate) use outbound::{ConnectionEnd, Outbound};
 pub(crate) use queue::{Lane, LinkQueue, PushError, Unsent};
@@ -42,6 +43,26 @@ pub(crate) const WRITE_BUDGET_BYTES: usize = 64 << 10;
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Reads are few and large on a link.
 const READ_BUFFER_BYTES: usize = 64 << 10;
+
+/// What carries state to a member, whatever the dialect.
+pub(crate) trait Link: std::fmt::Debug + Send + Sync {
+    /// Queues a message. Never blocks.
+    ///
+    /// # Errors
+    /// [`PushError`]: then it is not sent, and the member begins again.
+    fn push_state(&self, channel: crate::StateChannel, body: bytes::Bytes)
+    -> Result<(), PushError>;
+}
+
+impl Link for LinkQueue {
+    fn push_state(
+        &self,
+        channel: crate::StateChannel,
+        body: bytes::Bytes,
+    ) -> Result<(), PushError> {
+        LinkQueue::push_state(self, channel, body)
+    }
+}
 
 /// Why a link ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

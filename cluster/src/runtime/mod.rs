@@ -20,6 +20,6 @@ mod waiting;
 
 pub(crate) use actor::Actor;
 pub use shared::Status;
-pub(crate) use shared::{Event, Receivers, Registrations, Shared};
+pub(crate) use shared::{Bulk, Event, Receivers, Registrations, Shared};
 pub(crate) use state_links::StateLinks;
 pub(crate) use tasks::{accept, heart};

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,10 +16,12 @@ use tokio_util::task::TaskTracker;
 
 use super::losses::Losses;
 use crate::auth::AuthError;
+use crate::cluster::Dialect;
 use crate::counters::LogBrakes;
 use crate::forwarding::LocalInterest;
-use crate::link::{DialError, LinkEnd, LinkQueue, LinkTotals};
+use crate::link::{DialError, Link, LinkEnd, LinkQueue, LinkTotals};
 use crate::membership::{Conflict, LinkId, Source};
+use crate::oort::{Foreign, OortSide};
 use crate::wire::{Interest, Proof, Refusal, VERSION_RESUME};
 use crate::{
     Clock, ClusterConfig, Counters, Incarnation, InterestQuery, Member, MembershipListener, NodeId,
@@ -80,6 +82,8 @@ pub(crate) enum Event {
 pub(crate) enum Bulk {
     Interest(LinkId, Interest),
     State(LinkId, StateChannel, Bytes, OwnedSemaphorePermit),
+    /// A member of another dialect.
+    Foreign(Foreign),
     /// Goes behind what the sibling has sent before.
     SiblingLeaves(LinkId),
 }
@@ -103,7 +107,8 @@ pub(crate) struct Admission {
 #[derive(Clone, Debug)]
 pub(crate) struct MemberEntry {
     pub(crate) member: Member,
-    pub(crate) queue: Arc<LinkQueue>,
+    pub(crate) link: Arc<dyn Link>,
+    pub(crate) dialect: Dialect,
 }
 
 /// The link to a sibling, for the statistics. Stays when the link is gone.
@@ -161,6 +166,8 @@ pub(crate) struct Shared {
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) bulk: mpsc::Sender<Bulk>,
     pub(crate) cancel: CancellationToken,
+    /// The Oort dialect, once it runs.
+    pub(crate) oort: OnceLock<Arc<OortSide>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) state_budget: Arc<Semaphore>,
     pub(super) next_link: AtomicU64,
@@ -223,6 +230,7 @@ impl Shared {
             events,
             bulk,
             cancel: CancellationToken::new(),
+            oort: OnceLock::new(),
             tasks: TaskTracker::new(),
             state_budget: Arc::new(Semaphore::new(STATE_BUDGET_BYTES)),
             next_link: AtomicU64::new(1),

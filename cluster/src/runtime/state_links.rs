@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Shared;
-use crate::link::{LinkQueue, PushError};
+use crate::link::{Link, PushError};
 use crate::{Member, NodeId, SendError, StateChannel, StateSender};
 
 /// The sender that handlers hold: it does not keep the node running.
@@ -43,7 +43,7 @@ impl StateSender for StateLinks {
         let members = self.0.members.read();
         match members.get(&to.name) {
             Some(entry) if entry.member.incarnation == to.incarnation => entry
-                .queue
+                .link
                 .push_state(channel, body)
                 .map_err(|error| match error {
                     PushError::Full => SendError::QueueFull(to.clone()),
@@ -57,12 +57,12 @@ impl StateSender for StateLinks {
         if body.len() > self.0.config.limits.frame_bytes {
             return 0;
         }
-        let taken = |queue: &LinkQueue| queue.push_state(channel, body.clone()).is_ok();
+        let taken = |link: &dyn Link| link.push_state(channel, body.clone()).is_ok();
         self.0
             .members
             .read()
             .values()
-            .filter(|entry| taken(&entry.queue))
+            .filter(|entry| taken(entry.link.as_ref()))
             .count()
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::CancellationToken;
 
 use super::resumable::Resumable;
@@ -15,7 +16,7 @@ use super::waiting::{Place, Waiting};
 use crate::StateChannel;
 use crate::counters::Problem;
 use crate::forwarding;
-use crate::link::{self, DialError, Inbound, InboundEvent, LinkEnd, Successor, Verified};
+use crate::link::{self, DialError, Inbound, InboundEvent, LinkEnd, Successor, Upgraded, Verified};
 use crate::membership::LinkId;
 use crate::net::Listener;
 use crate::wire::{Reached, Received, Refusal};
@@ -81,6 +82,30 @@ pub(crate) async fn heart(shared: Arc<Shared>) {
     }
 }
 
+/// A connection that has said which dialect it speaks and, if it is the native one, proven itself.
+enum Accepted<S> {
+    Native(link::Verified<S>),
+    Oort(WebSocketStream<S>),
+}
+
+async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    shared: &Shared,
+) -> Result<Accepted<S>, DialError> {
+    let oort = shared.oort.get();
+    let oort = oort.map(|oort| (oort.path(), oort.message_bytes()));
+    match link::upgrade(stream, oort).await? {
+        Upgraded::Oort(ws) => Ok(Accepted::Oort(ws)),
+        Upgraded::Native(ws) => {
+            let secrets = shared.secrets();
+            let nonce = shared.random.bytes();
+            link::accept(ws, &secrets, shared.config.versions, nonce)
+                .await
+                .map(Accepted::Native)
+        }
+    }
+}
+
 /// Lets a dialler prove itself and, if it is admitted, reads from it until the link ends.
 async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
@@ -90,16 +115,7 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     resumable: Resumable<S>,
 ) {
     let limit = shared.config.handshake_timeout;
-    let secrets = shared.secrets();
-    let proving = timeout(
-        limit,
-        link::accept(
-            stream,
-            &secrets,
-            shared.config.versions,
-            shared.random.bytes(),
-        ),
-    );
+    let proving = timeout(limit, prove(stream, &shared));
     // A handshake that is complete counts, even if it was to make room in the same moment.
     let accepted = tokio::select! {
         biased;
@@ -110,7 +126,15 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     let verified = match accepted.unwrap_or(Err(DialError::Timeout)) {
-        Ok(verified) => verified,
+        Ok(Accepted::Native(verified)) => verified,
+        Ok(Accepted::Oort(ws)) => {
+            if let Some(oort) = shared.oort.get().cloned() {
+                // It keeps its place until it stands for a session.
+                let evicted = place.evicted.clone();
+                oort.serve(ws, &shared, evicted, place).await;
+            }
+            return;
+        }
         Err(error) => {
             shared.counters.handshakes_failed.add(1);
             shared.note_versions(&error);

@@ -20,7 +20,7 @@ pub(super) const NAME_BYTES_MAX: usize = 256;
 /// How an action went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Success = 0,
     Failure = 1,
     NoService = 2,
@@ -31,7 +31,7 @@ pub(super) enum Verdict {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ServiceFrame {
+pub(crate) enum ServiceFrame {
     Request {
         id: u64,
         service: String,
@@ -45,7 +45,7 @@ pub(super) enum ServiceFrame {
 }
 
 impl ServiceFrame {
-    pub(super) fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         match self {
             Self::Request {
@@ -72,7 +72,7 @@ impl ServiceFrame {
         out.freeze()
     }
 
-    pub(super) fn decode(mut bytes: Bytes) -> Result<Self, Malformed> {
+    pub(crate) fn decode(mut bytes: Bytes) -> Result<Self, Malformed> {
         if bytes.len() < 10 {
             return Err(MALFORMED);
         }

@@ -84,6 +84,11 @@ impl Services {
         })
     }
 
+    /// The services of this node, by name.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.inner.actions.read().keys().cloned().collect()
+    }
+
     /// How many actions this node waits for.
     pub fn asked(&self) -> usize {
         self.inner.asked.lock().len()

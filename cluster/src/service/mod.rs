@@ -21,6 +21,7 @@ use bytes::Bytes;
 
 use crate::NodeName;
 
+pub(crate) use frame::{ServiceFrame, Verdict};
 pub use handle::{OortService, Reply, Services};
 
 /// The bounds of the services of one node.

@@ -8,6 +8,7 @@ use halley_bayeux::{Millis, SessionId, UserId};
 use smallvec::SmallVec;
 
 use super::few::Few;
+use super::grace::Grace;
 use super::user_set::{UserChange, UserSet};
 use crate::parts::{NetChanges, Outcome, Outgoing, Output, PartLimits, PartTooLarge, Parts};
 use crate::{Incarnation, NodeId, NodeName};
@@ -32,6 +33,10 @@ pub(super) struct Directory {
     waiting: NetChanges<(UserId, NodeName), bool>,
     /// Whether there is a listener; without one nothing is noted.
     listening: bool,
+    /// Who may come back.
+    grace: Grace,
+    /// Set while users of a lost sibling are dropped.
+    losing: Option<Millis>,
 }
 
 impl Directory {
@@ -46,7 +51,14 @@ impl Directory {
             remote: Map::default(),
             waiting: NetChanges::default(),
             listening: false,
+            grace: Grace::default(),
+            losing: None,
         }
+    }
+
+    /// How long users are kept whose sessions or nodes were lost. For what is lost from now on.
+    pub(super) fn set_grace(&mut self, period_ms: u64) {
+        self.grace.set_period(period_ms);
     }
 
     /// Ties a user to a local session. Returns false when it was tied already.
@@ -60,13 +72,15 @@ impl Directory {
             Some(sessions) if sessions.contains(&session) => return Ok(false),
             Some(sessions) => sessions.push(session),
             None => {
-                self.change(
-                    UserChange {
-                        user: user.clone(),
-                        present: true,
-                    },
-                    sends,
-                )?;
+                if !self.grace.stops_fading(user) {
+                    self.change(
+                        UserChange {
+                            user: user.clone(),
+                            present: true,
+                        },
+                        sends,
+                    )?;
+                }
                 self.sessions
                     .insert(user.clone(), Ties::from_elem(session, 1));
             }
@@ -92,7 +106,7 @@ impl Directory {
         if users.is_empty() {
             self.users_of.remove(&session);
         }
-        self.untie(user, session, sends);
+        self.untie(user, session, None, sends);
         true
     }
 
@@ -109,14 +123,26 @@ impl Directory {
         sessions
     }
 
-    /// A session is gone: every user it stood for is untied.
-    pub(super) fn session_removed(&mut self, session: SessionId, sends: &mut Vec<Outgoing>) {
+    /// A session is gone: every user it stood for is untied. With `lost`, when it was lost and may be followed by another
+    /// one.
+    pub(super) fn session_removed(
+        &mut self,
+        session: SessionId,
+        lost: Option<Millis>,
+        sends: &mut Vec<Outgoing>,
+    ) {
         for user in self.users_of.remove(&session).unwrap_or_default() {
-            self.untie(&user, session, sends);
+            self.untie(&user, session, lost, sends);
         }
     }
 
-    fn untie(&mut self, user: &UserId, session: SessionId, sends: &mut Vec<Outgoing>) {
+    fn untie(
+        &mut self,
+        user: &UserId,
+        session: SessionId,
+        lost: Option<Millis>,
+        sends: &mut Vec<Outgoing>,
+    ) {
         let Some(sessions) = self.sessions.get_mut(user) else {
             return;
         };
@@ -125,6 +151,13 @@ impl Directory {
             return;
         }
         self.sessions.remove(user);
+        match lost {
+            Some(now) if self.grace.is_given() => self.grace.fade(user, now),
+            _ => self.retract(user, sends),
+        }
+    }
+
+    fn retract(&mut self, user: &UserId, sends: &mut Vec<Outgoing>) {
         let retracted = self.change(
             UserChange {
                 user: user.clone(),
@@ -139,8 +172,10 @@ impl Directory {
         self.event(sends, |parts, out| parts.joined(node, now, out));
     }
 
-    pub(super) fn left(&mut self, node: &NodeId, sends: &mut Vec<Outgoing>) {
+    pub(super) fn left(&mut self, node: &NodeId, now: Millis, sends: &mut Vec<Outgoing>) {
+        self.losing = self.grace.is_given().then_some(now);
         self.event(sends, |parts, out| parts.left(node, out));
+        self.losing = None;
     }
 
     pub(super) fn received(
@@ -155,10 +190,23 @@ impl Directory {
 
     pub(super) fn tick(&mut self, now: Millis, sends: &mut Vec<Outgoing>) {
         self.event(sends, |parts, out| parts.tick(now, out));
+        while let Some((user, node)) = self.grace.next_due(now) {
+            match node {
+                None => self.retract(&user, sends),
+                Some(node) => self.note(user, node, false),
+            }
+        }
     }
 
-    pub(super) fn restarted(&mut self, incarnation: Incarnation, sends: &mut Vec<Outgoing>) {
+    pub(super) fn restarted(
+        &mut self,
+        incarnation: Incarnation,
+        now: Millis,
+        sends: &mut Vec<Outgoing>,
+    ) {
+        self.losing = self.grace.is_given().then_some(now);
         self.event(sends, |parts, out| parts.restart(incarnation, out));
+        self.losing = None;
     }
 
     /// The local sessions of a user.
@@ -183,33 +231,42 @@ impl Directory {
 
     pub(super) fn is_present_at(&self, user: &UserId, node: &NodeName) -> bool {
         if *node == self.this_node {
-            self.sessions.contains_key(user)
+            self.is_here(user)
         } else {
-            self.siblings(user).contains(node)
+            self.siblings(user).contains(node) || self.grace.lost_at(user).any(|lost| lost == node)
         }
     }
 
+    /// Whether the user has a session on this node, or had one just now.
+    fn is_here(&self, user: &UserId) -> bool {
+        self.parts.own().state().contains(user)
+    }
+
     pub(super) fn is_present(&self, user: &UserId) -> bool {
-        self.sessions.contains_key(user) || self.remote.contains_key(user)
+        self.is_here(user)
+            || self.remote.contains_key(user)
+            || self.grace.lost_at(user).next().is_some()
     }
 
     pub(super) fn presence(&self, user: &UserId) -> Vec<NodeName> {
-        let here = self
-            .sessions
-            .contains_key(user)
-            .then(|| self.this_node.clone());
+        let here = self.is_here(user).then(|| self.this_node.clone());
         here.into_iter()
             .chain(self.siblings(user).iter().cloned())
+            .chain(self.grace.lost_at(user).cloned())
             .collect()
     }
 
     /// Every user once, local ones first.
     pub(super) fn users(&self) -> impl Iterator<Item = &UserId> {
-        let elsewhere = self
-            .remote
-            .keys()
-            .filter(|user| !self.sessions.contains_key(*user));
-        self.sessions.keys().chain(elsewhere)
+        let own = self.parts.own().state();
+        let elsewhere = self.remote.keys().filter(|user| !own.contains(user));
+        let lost = self.grace.lost_users();
+        let lost = lost.filter(|user| !own.contains(user) && !self.remote.contains_key(*user));
+        own.users().chain(elsewhere).chain(lost)
+    }
+
+    pub(super) fn local_users(&self) -> impl Iterator<Item = &UserId> {
+        self.sessions.keys()
     }
 
     pub(super) fn local_user_count(&self) -> usize {
@@ -256,13 +313,29 @@ impl Directory {
         let result = event(&mut self.parts, &mut out);
         sends.append(&mut out.sends);
         for UserChange { user, present } in out.own_changes {
-            self.note(user, self.this_node.clone(), present);
+            self.changed(user, self.this_node.clone(), present);
         }
         for (node, UserChange { user, present }) in out.changes {
             self.index(&user, &node, present);
-            self.note(user, node, present);
+            match self.losing {
+                Some(now) if !present => self.grace.lose(&user, &node, now),
+                _ if present && self.grace.is_back(&user, &node) => {}
+                _ => self.changed(user, node, present),
+            }
         }
         result
+    }
+
+    /// Notes a change; a user that comes is not waited for elsewhere any more.
+    fn changed(&mut self, user: UserId, node: NodeName, present: bool) {
+        let moved = match present {
+            true => self.grace.moved(&user),
+            false => SmallVec::new(),
+        };
+        self.note(user.clone(), node, present);
+        for node in moved {
+            self.note(user.clone(), node, false);
+        }
     }
 
     fn index(&mut self, user: &UserId, node: &NodeName, present: bool) {

@@ -136,6 +136,11 @@ impl Seti {
         self.inner.directory.read().users().cloned().collect()
     }
 
+    /// The users with a session on this node, in no order.
+    pub(crate) fn local_users(&self) -> Vec<UserId> {
+        self.inner.directory.read().local_users().cloned().collect()
+    }
+
     /// How many users are present anywhere. Looks at every one.
     pub fn user_count(&self) -> usize {
         self.inner.directory.read().users().count()
@@ -209,6 +214,14 @@ impl Seti {
         outcome
     }
 
+    /// How long a user is kept present whose session, or whose node, was lost: when it comes back in time, on whatever
+    /// node, nobody sees it leave. For what is lost from now on; 0, which it is at first, keeps nobody. Who disconnects on
+    /// purpose leaves at once. What is sent to a user meanwhile is not kept for it.
+    pub fn set_grace(&self, period: std::time::Duration) {
+        let period_ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
+        self.inner.directory.write().set_grace(period_ms);
+    }
+
     /// Adds a listener. It is told what changes from now on, not what is.
     pub fn add_listener(&self, listener: Arc<dyn PresenceListener>) {
         self.inner.directory.write().listen();
@@ -238,8 +251,9 @@ impl StateHandler for Seti {
     }
 
     fn left(&self, member: &Member) {
+        let now = self.inner.now();
         self.inner
-            .change(|directory, sends| directory.left(&member.id(), sends));
+            .change(|directory, sends| directory.left(&member.id(), now, sends));
     }
 
     fn received(&self, from: &Member, body: Bytes) {
@@ -259,8 +273,9 @@ impl StateHandler for Seti {
     }
 
     fn restarted(&self, this_node: &Member) {
+        let now = self.inner.now();
         self.inner
-            .change(|directory, sends| directory.restarted(this_node.incarnation, sends));
+            .change(|directory, sends| directory.restarted(this_node.incarnation, now, sends));
     }
 }
 
@@ -281,7 +296,7 @@ impl Inner {
         let new = self.change(|directory, sends| directory.associate(user, *session, sends))?;
         // The session may have ended before it was tied; then its removal found nothing to untie.
         if self.engine.session(session).is_none() {
-            self.change(|directory, sends| directory.session_removed(*session, sends));
+            self.change(|directory, sends| directory.session_removed(*session, None, sends));
             return Err(AssociateError::SessionEnded);
         }
         Ok(new)
@@ -409,12 +424,15 @@ impl SessionListener for Sessions {
         }
     }
 
-    fn removed(&self, session: &Arc<Session>, _reason: EndReason) {
+    fn removed(&self, session: &Arc<Session>, reason: EndReason) {
         let Some(inner) = self.0.upgrade() else {
             return;
         };
         let session = *session.id();
-        inner.change(|directory, sends| directory.session_removed(session, sends));
+        // Who says goodbye, or is shown out, has left. Everybody else may be about to come back.
+        let on_purpose = matches!(reason, EndReason::Disconnected | EndReason::Server);
+        let lost = (!on_purpose).then(|| inner.now());
+        inner.change(|directory, sends| directory.session_removed(session, lost, sends));
     }
 }
 

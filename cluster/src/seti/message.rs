@@ -14,7 +14,7 @@ use crate::parts::Malformed;
 const MALFORMED: Malformed = Malformed("message to a user");
 
 /// The message as bytes.
-pub(super) fn encode(user: &UserId, publication: &Publication) -> Bytes {
+pub(crate) fn encode(user: &UserId, publication: &Publication) -> Bytes {
     let (user, channel, object) = (
         user.as_str(),
         publication.channel().as_str(),
@@ -31,7 +31,7 @@ pub(super) fn encode(user: &UserId, publication: &Publication) -> Bytes {
 }
 
 /// The message that [`encode`] wrote.
-pub(super) fn decode(bytes: &[u8]) -> Result<(UserId, Arc<Publication>), Malformed> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<(UserId, Arc<Publication>), Malformed> {
     let (user, rest) = text(bytes)?;
     let (channel, object) = text(rest)?;
     let user = UserId::new(user).map_err(|_| MALFORMED)?;

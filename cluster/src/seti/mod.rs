@@ -17,13 +17,15 @@
 
 mod directory;
 mod few;
+mod grace;
 mod handle;
 mod listener;
-mod message;
+pub(crate) mod message;
 mod user_set;
 
 pub use handle::{AssociateError, SendOutcome, Seti};
 pub use listener::PresenceListener;
+pub(crate) use user_set::{UserChange, UserSet};
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ const LENGTH_BYTES: usize = 2;
 
 /// The users of one node.
 #[derive(Debug, Clone, Default)]
-pub(super) struct UserSet {
+pub(crate) struct UserSet {
     users: HashSet<UserId, RandomState>,
     /// What the users take in a snapshot, counted along.
     bytes: usize,
@@ -25,13 +25,13 @@ pub(super) struct UserSet {
 
 /// A user came to a node or left it; at once what travels and what listeners are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct UserChange {
-    pub(super) user: UserId,
-    pub(super) present: bool,
+pub(crate) struct UserChange {
+    pub(crate) user: UserId,
+    pub(crate) present: bool,
 }
 
 impl UserSet {
-    pub(super) fn contains(&self, user: &UserId) -> bool {
+    pub(crate) fn contains(&self, user: &UserId) -> bool {
         self.users.contains(user)
     }
 
@@ -39,7 +39,6 @@ impl UserSet {
         self.users.len()
     }
 
-    #[cfg(test)]
     pub(super) fn users(&self) -> impl Iterator<Item = &UserId> {
         self.users.iter()
     }

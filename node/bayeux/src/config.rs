@@ -91,6 +91,9 @@ pub struct EngineConfig {
     pub timesync: bool,
     /// Whether replies and events carry a `timestamp`. Each event is then encoded once more. Needs [`crate::Engine::set_wall_clock`].
     pub timestamp: bool,
+    /// Whether remote sessions may use channels under `/oort` and `/seti`, as the policy decides. Only for an engine whose sessions are
+    /// the links of other nodes; clients must never reach them.
+    pub internal_channels: bool,
     /// Whether inactive clients are disconnected (the `activity` extension).
     pub activity: Activity,
     /// After how long without activity the next connect ends the session.
@@ -136,6 +139,7 @@ impl Default for EngineConfig {
             ack: true,
             timesync: true,
             timestamp: false,
+            internal_channels: false,
             activity: Activity::Off,
             max_inactivity_ms: 600_000,
             supported_connection_types: vec!["websocket".to_owned(), "long-polling".to_owned()],

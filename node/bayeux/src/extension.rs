@@ -8,6 +8,9 @@ pub enum Flow {
     Continue,
     /// It stops. An incoming message or a broadcast is answered with `404::message_deleted`; a reply is not sent; a delivery does not happen.
     Stop,
+    /// Of a broadcast only: it stops, because the extension has taken it over, and its publisher is told that it succeeded. Elsewhere it
+    /// goes on.
+    Taken,
 }
 
 /// What a session receives instead of a publication.

@@ -12,6 +12,7 @@
 //! Allowed order of locks: a session's subscriptions, or the taps, before a channel; a session's state before the timer wheel or the browsers. Nothing
 //! else is nested.
 
+mod admission;
 mod advice;
 mod authorizer;
 mod binary;
@@ -19,6 +20,7 @@ mod browsers;
 mod call;
 mod channel_name;
 mod config;
+mod data_filter;
 mod engine;
 mod extension;
 mod ids;
@@ -27,6 +29,7 @@ mod listener;
 mod message;
 mod policy;
 mod publication;
+mod queue_listener;
 mod refusal;
 mod reply;
 mod request;
@@ -39,6 +42,7 @@ mod tree;
 mod wheel;
 pub mod z85;
 
+pub use admission::{AddressGroup, Admission, Crowded};
 pub use advice::{Advice, Reconnect};
 pub use authorizer::{Authorization, Authorizer, AuthorizerId, Operation};
 pub use binary::BinaryData;
@@ -47,6 +51,7 @@ pub use channel_name::{
     CHANNEL_NAME_BYTES_MAX, CHANNEL_SEGMENTS_MAX, ChannelKind, ChannelName, InvalidChannel,
 };
 pub use config::{Activity, DEPTH_MAX, EngineConfig, InvalidConfig};
+pub use data_filter::{DataFilter, DataFilterId, Filtered};
 pub use engine::{
     Engine, HeldConnect, HttpOutcome, HttpReply, HttpRequest, LocalSession, Output, Refused,
     Released, WebSocketPeer, WriteTicket,
@@ -63,6 +68,7 @@ pub use policy::{
     Attachment, BoxFuture, Decision, DefaultPolicy, HandshakeVerdict, SecurityPolicy, Verdict,
 };
 pub use publication::{InvalidPublication, Publication};
+pub use queue_listener::{QueueListener, Waiting, WhenFull};
 pub use refusal::{
     DENIED_BY_NOT_GRANTING, DENIED_BY_SECURITY_POLICY, FrameError, FrameRefusal, HttpError,
     LIMIT_REACHED,

@@ -100,24 +100,41 @@ impl Publication {
     /// The event with this `timestamp`; with the one it has, if it has one that is to be kept. Encodes it anew.
     pub(crate) fn stamped(self: &Arc<Self>, timestamp: &str, keep: bool) -> Arc<Self> {
         const FIELD: &str = "timestamp";
+        if keep
+            && std::str::from_utf8(self.object_bytes())
+                .is_ok_and(|text| json::members(text).iter().any(|(name, _)| name == FIELD))
+        {
+            return self.clone();
+        }
+        let mut quoted = Vec::with_capacity(timestamp.len() + 2);
+        json::write_string(&mut quoted, timestamp);
+        match std::str::from_utf8(&quoted) {
+            Ok(quoted) => self.with_member(FIELD, quoted),
+            Err(_) => self.clone(),
+        }
+    }
+
+    /// The event with other data. Encodes it anew.
+    pub(crate) fn with_data(self: &Arc<Self>, data: &str) -> Arc<Self> {
+        self.with_member("data", data)
+    }
+
+    /// The event with one member set, at the end, to this raw JSON.
+    fn with_member(self: &Arc<Self>, field: &str, value: &str) -> Arc<Self> {
         let Ok(text) = std::str::from_utf8(self.object_bytes()) else {
             return self.clone();
         };
-        let members = json::members(text);
-        if keep && members.iter().any(|(name, _)| name == FIELD) {
-            return self.clone();
-        }
-        let mut out = Vec::with_capacity(self.array.len() + timestamp.len() + 16);
+        let mut out = Vec::with_capacity(self.array.len() + field.len() + value.len() + 4);
         out.extend_from_slice(b"[{");
-        for (name, value) in members.iter().filter(|(name, _)| name != FIELD) {
+        for (name, value) in json::members(text).iter().filter(|(name, _)| name != field) {
             json::write_string(&mut out, name);
             out.push(b':');
             out.extend_from_slice(value.as_bytes());
             out.push(b',');
         }
-        json::write_string(&mut out, FIELD);
+        json::write_string(&mut out, field);
         out.push(b':');
-        json::write_string(&mut out, timestamp);
+        out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b"}]");
         Arc::new(Self {
             channel: self.channel.clone(),

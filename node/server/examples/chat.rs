@@ -9,18 +9,21 @@
 //! In the client a line is said in the lobby, `/w bob hello` is whispered to bob, and `/who` asks who is there.
 
 use std::error::Error;
+use std::time::Duration;
 
 use halley::services::DirectoryListener;
 use halley::{Node, NodeHandle, RpcError, UserId};
-use halley_client::{Client, Event};
+use halley_client::{CallError, Client, Event, Json};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::sync::mpsc;
 
 /// Where everybody talks.
 const LOBBY: &str = "/chat/lobby";
 /// Where everybody is whispered to: it is delivered to one user, not to subscribers.
 const WHISPERS: &str = "/chat/whispers";
+
+/// How long a client waits for the result of a call.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is said, in the lobby or in somebody's ear.
 #[derive(Serialize, Deserialize)]
@@ -124,6 +127,14 @@ fn typed_lines() -> mpsc::Receiver<String> {
     lines
 }
 
+/// The outcome of a call, as JSON.
+fn show(outcome: Result<Json, CallError>) {
+    match outcome {
+        Ok(result) => println!("{result}"),
+        Err(error) => println!("{error}"),
+    }
+}
+
 async fn join(url: &str, name: &str) -> Result<(), Box<dyn Error>> {
     let (client, mut events) = Client::builder(url).user(name).connect().await?;
     // Events and the answers to requests come over one connection: read events in a task of their own.
@@ -133,7 +144,6 @@ async fn join(url: &str, name: &str) -> Result<(), Box<dyn Error>> {
                 Event::Message(message) => match (message.channel(), message.parse::<Said>()) {
                     (LOBBY, Ok(said)) => println!("{}: {}", said.from, said.text),
                     (WHISPERS, Ok(said)) => println!("{} whispers: {}", said.from, said.text),
-                    // The result of a call, on the channel that was called.
                     (channel, _) => println!("{channel} {}", message.data()),
                 },
                 Event::Ended(why) => println!("the end: {why:?}"),
@@ -146,26 +156,25 @@ async fn join(url: &str, name: &str) -> Result<(), Box<dyn Error>> {
 
     let mut lines = typed_lines();
     while let Some(line) = lines.recv().await {
-        let outcome = match line.split_once(' ') {
-            _ if line == "/who" => client.publish("/service/who", json!(null)).await,
+        match line.split_once(' ') {
+            _ if line == "/who" => show(client.call("who", (), PATIENCE).await),
             Some(("/w", rest)) => {
                 let (to, text) = rest.split_once(' ').unwrap_or((rest, ""));
                 let whisper = Whisper {
                     to: to.to_owned(),
                     text: text.to_owned(),
                 };
-                client.publish("/service/whisper", whisper).await
+                show(client.call("whisper", whisper, PATIENCE).await);
             }
             _ => {
                 let said = Said {
                     from: name.to_owned(),
                     text: line,
                 };
-                client.publish(LOBBY, said).await
+                if let Err(error) = client.publish(LOBBY, said).await {
+                    println!("not said: {error}");
+                }
             }
-        };
-        if let Err(error) = outcome {
-            println!("not sent: {error}");
         }
     }
     client.disconnect().await;

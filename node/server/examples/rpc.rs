@@ -79,12 +79,12 @@ async fn serve(address: &str) -> Result<(), Box<dyn Error>> {
 
 async fn call(url: &str, channel: &str, json: &str) -> Result<(), Box<dyn Error>> {
     let data: Box<RawValue> = serde_json::from_str(json)?;
-    let (client, mut events) = Client::builder(url).connect().await?;
-    // The reply to the publish says that the call was allowed; the result follows as a message on the same channel.
-    client.publish(channel, data).await?;
-    let answer = tokio::time::timeout(Duration::from_secs(15), events.next_message()).await?;
-    let answer = answer.ok_or("the server has gone")?;
-    println!("{}", answer.data());
+    let (client, _events) = Client::builder(url).connect().await?;
+    match client.call(channel, data, Duration::from_secs(15)).await {
+        Ok(result) => println!("{result}"),
+        // What the service says of it, or why no result came.
+        Err(error) => println!("no result: {error}"),
+    }
     client.disconnect().await;
     Ok(())
 }

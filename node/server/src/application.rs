@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use halley_bayeux::{
-    Authorizer, ChannelKind, ChannelName, Engine, Extension, RemoteCall, SecurityPolicy, Service,
-    SessionListener, SubscriptionListener,
+    Authorizer, ChannelKind, ChannelName, Engine, Extension, MessageListener, RemoteCall,
+    SecurityPolicy, Service, SessionListener, SubscriptionListener,
 };
 
 use crate::cluster::ClusterParts;
@@ -60,6 +60,7 @@ pub(crate) enum Handler {
 pub(crate) struct Application {
     pub(crate) handlers: Vec<(String, Handler)>,
     pub(crate) authorizers: Vec<(String, Arc<dyn Authorizer>)>,
+    pub(crate) message_listeners: Vec<(String, Arc<dyn MessageListener>)>,
     pub(crate) extensions: Vec<Arc<dyn Extension>>,
     pub(crate) session_listeners: Vec<Arc<dyn SessionListener>>,
     pub(crate) subscription_listeners: Vec<Arc<dyn SubscriptionListener>>,
@@ -83,6 +84,14 @@ fn channel(name: &str) -> Result<ChannelName, ApplicationError> {
     })
 }
 
+/// The same with channels instead of their names.
+fn with_channels<T>(named: Vec<(String, T)>) -> Result<Vec<(ChannelName, T)>, ApplicationError> {
+    let named = named.into_iter();
+    named
+        .map(|(name, what)| Ok((channel(&name)?, what)))
+        .collect()
+}
+
 /// A configured rule that an application's own policy would leave without effect.
 fn configured_policy(config: &Config) -> Option<&'static str> {
     if config.security.policy != PolicyKind::Anonymous {
@@ -97,40 +106,22 @@ fn configured_policy(config: &Config) -> Option<&'static str> {
 }
 
 impl Application {
-    /// The policy of the node, out of the one that is configured.
+    /// Checks everything that could be wrong, so that a node does not begin to start in vain.
     ///
     /// # Errors
-    /// There would be two.
-    pub(crate) fn policy(
-        &mut self,
-        config: &Config,
-        configured: Arc<dyn SecurityPolicy>,
-    ) -> Result<Arc<dyn SecurityPolicy>, ApplicationError> {
-        match std::mem::take(&mut self.policy) {
-            PolicyChoice::Configured => Ok(configured),
-            PolicyChoice::Around(wrap) => Ok(wrap(configured)),
-            PolicyChoice::Own(policy) => match configured_policy(config) {
-                None => Ok(policy),
-                Some(key) => Err(ApplicationError::TwoPolicies(key)),
-            },
+    /// There would be two policies, or a channel is not one, or not free.
+    pub(crate) fn check(self, config: &Config) -> Result<Checked, ApplicationError> {
+        if matches!(self.policy, PolicyChoice::Own(_))
+            && let Some(key) = configured_policy(config)
+        {
+            return Err(ApplicationError::TwoPolicies(key));
         }
-    }
-
-    /// Puts everything but the policy into the engine, behind what the node itself put there.
-    ///
-    /// # Errors
-    /// A channel is not one, or not free.
-    pub(crate) fn attach(
-        self,
-        config: &Config,
-        engine: &Engine,
-        cluster: &ClusterParts,
-    ) -> Result<(), ApplicationError> {
         let hooked = config.services.hooks.iter();
         let mut taken: Vec<ChannelName> = hooked.filter_map(|hook| hook.pattern.clone()).collect();
         if config.seti.direct {
             taken.push(channel(services::DIRECT_CHANNEL)?);
         }
+        let mut handlers = Vec::with_capacity(self.handlers.len());
         for (name, handler) in self.handlers {
             let channel = channel(&name)?;
             if channel.kind() != ChannelKind::Service {
@@ -140,13 +131,59 @@ impl Application {
                 return Err(ApplicationError::ServiceTaken(channel));
             }
             taken.push(channel.clone());
+            handlers.push((channel, handler));
+        }
+        Ok(Checked {
+            handlers,
+            authorizers: with_channels(self.authorizers)?,
+            message_listeners: with_channels(self.message_listeners)?,
+            extensions: self.extensions,
+            session_listeners: self.session_listeners,
+            subscription_listeners: self.subscription_listeners,
+            directory_listeners: self.directory_listeners,
+            policy: self.policy,
+        })
+    }
+}
+
+/// What an application brings, and what fits.
+pub(crate) struct Checked {
+    handlers: Vec<(ChannelName, Handler)>,
+    authorizers: Vec<(ChannelName, Arc<dyn Authorizer>)>,
+    message_listeners: Vec<(ChannelName, Arc<dyn MessageListener>)>,
+    extensions: Vec<Arc<dyn Extension>>,
+    session_listeners: Vec<Arc<dyn SessionListener>>,
+    subscription_listeners: Vec<Arc<dyn SubscriptionListener>>,
+    directory_listeners: Vec<Arc<dyn DirectoryListener>>,
+    policy: PolicyChoice,
+}
+
+impl Checked {
+    /// The policy of the node, out of the one that is configured.
+    pub(crate) fn policy(
+        &mut self,
+        configured: Arc<dyn SecurityPolicy>,
+    ) -> Arc<dyn SecurityPolicy> {
+        match std::mem::take(&mut self.policy) {
+            PolicyChoice::Configured => configured,
+            PolicyChoice::Own(policy) => policy,
+            PolicyChoice::Around(wrap) => wrap(configured),
+        }
+    }
+
+    /// Puts everything but the policy into the engine, behind what the node itself put there.
+    pub(crate) fn attach(self, engine: &Engine, cluster: &ClusterParts) {
+        for (channel, handler) in self.handlers {
             match handler {
                 Handler::Service(service) => engine.add_service(channel, service),
                 Handler::Call(call) => engine.add_remote_call(channel, call),
             }
         }
-        for (name, authorizer) in self.authorizers {
-            engine.add_authorizer(&channel(&name)?, authorizer);
+        for (channel, authorizer) in self.authorizers {
+            engine.add_authorizer(&channel, authorizer);
+        }
+        for (channel, listener) in self.message_listeners {
+            engine.add_message_listener(&channel, listener);
         }
         for extension in self.extensions {
             engine.add_extension(extension);
@@ -160,6 +197,5 @@ impl Application {
         for listener in self.directory_listeners {
             cluster.directory.add_listener(listener);
         }
-        Ok(())
     }
 }

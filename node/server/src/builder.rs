@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use halley_bayeux::{
-    Authorization, Authorizer, ChannelName, Decision, EndReason, Extension, Message, Operation,
-    RemoteCall, SecurityPolicy, Service, Session, SessionListener, SubscriptionListener,
+    Authorization, Authorizer, ChannelName, Decision, EndReason, Extension, Flow, Message,
+    MessageListener, Millis, Operation, RemoteCall, SecurityPolicy, Service, Session,
+    SessionListener, SubscriptionListener,
 };
 use serde::Serialize;
 use toml::Value;
@@ -220,6 +221,32 @@ impl NodeBuilder {
         self
     }
 
+    /// Sees what clients and local sessions send on a channel or pattern, and what the node publishes there, and may stop it. Any channel:
+    /// those of the protocol and of services too. What siblings send was seen on their side.
+    #[must_use]
+    pub fn channel_listener(
+        mut self,
+        channel: impl Into<String>,
+        listener: impl MessageListener + 'static,
+    ) -> Self {
+        let listener = Arc::new(listener) as Arc<dyn MessageListener>;
+        self.application
+            .message_listeners
+            .push((channel.into(), listener));
+        self
+    }
+
+    /// Calls a closure for each message that a client or a local session sends on a channel or pattern, after the policy has granted it. It
+    /// must not block, and may stop the message (`404::message_deleted`). For a handshake there is no session.
+    #[must_use]
+    pub fn on_message(
+        self,
+        channel: impl Into<String>,
+        seen: impl Fn(Option<&Arc<Session>>, &Message<'_>) -> Flow + Send + Sync + 'static,
+    ) -> Self {
+        self.channel_listener(channel, Seen(seen))
+    }
+
     /// Decides on one channel or pattern, after the policy has granted.
     #[must_use]
     pub fn authorizer(
@@ -299,6 +326,17 @@ struct Removed<F>(F);
 impl<F: Fn(&Arc<Session>, EndReason) + Send + Sync> SessionListener for Removed<F> {
     fn removed(&self, session: &Arc<Session>, reason: EndReason) {
         (self.0)(session, reason);
+    }
+}
+
+struct Seen<F>(F);
+
+impl<F> MessageListener for Seen<F>
+where
+    F: Fn(Option<&Arc<Session>>, &Message<'_>) -> Flow + Send + Sync,
+{
+    fn message(&self, session: Option<&Arc<Session>>, message: &Message<'_>, _: Millis) -> Flow {
+        (self.0)(session, message)
     }
 }
 

@@ -16,16 +16,16 @@ use bytes::Bytes;
 use halley_bayeux::{Engine, Millis, Publication, SessionId, UserId};
 use halley_cluster::seti::{PresenceListener, SendOutcome, Seti};
 use halley_cluster::{
-    Cluster, ClusterConfig, Counters, DnsConfig, Incarnation, InvalidNodeName, InvalidSecret,
-    InvalidSecrets, LinkStats, Member, MulticastConfig, NodeId, NodeName, Observed, RandomSource,
-    Secrets, SendError, StateChannel, StateSender, TokioNet,
+    Cluster, ClusterConfig, Counters, DnsConfig, Incarnation, InvalidNodeName, InvalidOortUrl,
+    InvalidSecret, InvalidSecrets, LinkStats, Member, MulticastConfig, NodeId, NodeName, Observed,
+    OortConfig, OortUrl, RandomSource, Secrets, SendError, StateChannel, StateSender, TokioNet,
 };
-use halley_replication::{CreateError, Objects, OortObject};
+use halley_replication::{CreateError, Objects, OortObject, OortObjects};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::config::{Config, Discovery};
+use crate::config::{Config, Discovery, OortDigest};
 use crate::readiness::{Readiness, Unready};
 use crate::services::{
     Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes, Reached,
@@ -49,6 +49,9 @@ pub enum ClusterError {
     /// The secrets of the file cannot be used.
     #[error("mesh.secret_file: {0}")]
     Secrets(#[from] InvalidSecrets),
+    /// This node's URL for Java nodes is none.
+    #[error("mesh.oort.url: {0}")]
+    OortUrl(#[from] InvalidOortUrl),
     /// There is no secret.
     #[error("mesh.secret_file: a clustered node needs a secret")]
     NoSecret,
@@ -118,10 +121,42 @@ pub(crate) fn cluster_config(
             servers: mesh.dns.servers.clone(),
         });
     }
+    if mesh.oort.enabled {
+        cluster.oort = Some(oort_config(config)?);
+    }
     cluster.heartbeat_interval = Duration::from_millis(mesh.heartbeat_ms);
     cluster.detection = Duration::from_millis(mesh.detection_ms);
+    cluster.presence_grace = Duration::from_millis(config.seti.grace_ms);
     cluster.limits.message_queue_bytes = mesh.link_queue_bytes;
     Ok(cluster)
+}
+
+/// What `[mesh.oort]` says, which the checks have found right.
+fn oort_config(config: &Config) -> Result<OortConfig, ClusterError> {
+    let mesh = &config.mesh;
+    let oort = &mesh.oort;
+    let secret = oort.secret.as_ref().ok_or(ClusterError::NoSecret)?;
+    let mut settings = OortConfig::new(halley_cluster::Secret::new(secret.bytes())?);
+    settings.url = oort.url.as_deref().map(OortUrl::parse).transpose()?;
+    settings.aliases.clone_from(&oort.aliases);
+    settings.cloud.clone_from(&oort.cloud);
+    let sha1 = oort.digest == OortDigest::Sha1;
+    (settings.accept_sha1, settings.show_sha1) = (sha1, sha1);
+    settings.channels_max = oort.channels_max;
+    settings.max_message_bytes = oort.max_message_bytes;
+    settings.timeout = Duration::from_millis(oort.timeout_ms);
+    settings.max_interval = Duration::from_millis(oort.max_interval_ms);
+    settings.multicast = match oort.multicast {
+        Some(SocketAddr::V4(group)) => Some(MulticastConfig {
+            group: *group.ip(),
+            port: group.port(),
+            interface: mesh.multicast.interface,
+            ttl: mesh.multicast.ttl,
+            interval: Duration::from_millis(mesh.multicast.interval_ms),
+        }),
+        _ => None,
+    };
+    Ok(settings)
 }
 
 impl ClusterParts {
@@ -163,6 +198,7 @@ impl ClusterParts {
         )?;
         let objects = Objects::new(cluster.state_sender(), clock.cluster());
         cluster.register(StateChannel::OBJECTS, Arc::new(objects.clone()));
+        cluster.register_oort(Arc::new(OortObjects::new(objects.clone())));
         let nodes = OortObject::new(&objects, NODES_OBJECT, NodeLoad::default())?;
         Ok(Self {
             directory: Arc::new(SetiDirectory(cluster.seti().clone())),

@@ -72,7 +72,7 @@ impl NodeHandle {
     }
 
     /// Publishes on a broadcast channel, on this node and its siblings, without asking the security policy. Returns how many
-    /// sessions of this node it reached; siblings do not answer.
+    /// sessions of this node it reached; siblings do not answer. A channel listener may stop it: then it reaches nobody.
     ///
     /// # Errors
     /// Nothing was published, see [`PublishError`].

@@ -55,11 +55,11 @@ pub use security::SecurityError;
 
 // What an application implements, and what it meets there: of the engine, the cluster layer and the replicated objects.
 pub use halley_bayeux::{
-    Advice, Attachment, Authorization, Authorizer, BoxFuture, CallError, ChannelName, Decision,
-    DefaultPolicy, Delivery, EndReason, Engine, Extension, Flow, HandshakeVerdict, Json, Message,
-    Millis, Operation, Publication, Reconnect, RemoteCall, Reply, Responder, SecurityPolicy,
-    Service, ServiceReply, Session, SessionId, SessionListener, SubscriptionListener, Transport,
-    UserId, Verdict,
+    Advice, Attachment, Authorization, Authorizer, BinaryData, BoxFuture, CallError, ChannelName,
+    Decision, DefaultPolicy, Delivery, EndReason, Engine, Extension, Flow, HandshakeVerdict, Json,
+    Message, MessageListener, Millis, Operation, Publication, Reconnect, RemoteCall, Reply,
+    Request, Responder, SecurityPolicy, Service, ServiceReply, Session, SessionId, SessionListener,
+    SubscriptionListener, Transport, UserId, Verdict,
 };
 pub use halley_cluster::Member;
 pub use halley_replication::{ObjectListener, Objects, OortObject};

@@ -38,6 +38,7 @@ pub struct Metrics {
     pub(crate) connections: IntGauge,
     /// Sockets closed at once because of `client.max_connections`.
     pub(crate) connections_refused: IntCounter,
+    limit_refusals: IntCounterVec,
     /// Open WebSockets.
     pub(crate) websockets: IntGauge,
     /// WebSockets that the node closed, by code.
@@ -82,6 +83,42 @@ impl fmt::Debug for Metrics {
     }
 }
 
+/// Limits of one address, or of all clients together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// `client.max_connections_per_address`
+    ConnectionsPerAddress,
+    /// `client.max_sessions_per_address`
+    SessionsPerAddress,
+    /// `client.handshakes_per_second_per_address`
+    HandshakesPerAddress,
+    /// `client.handshakes_per_second`
+    Handshakes,
+    /// `client.max_unfinished_bytes`
+    UnfinishedBytes,
+}
+
+impl Limit {
+    const ALL: [Self; 5] = [
+        Self::ConnectionsPerAddress,
+        Self::SessionsPerAddress,
+        Self::HandshakesPerAddress,
+        Self::Handshakes,
+        Self::UnfinishedBytes,
+    ];
+
+    /// As a label.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ConnectionsPerAddress => "connections_per_address",
+            Self::SessionsPerAddress => "sessions_per_address",
+            Self::HandshakesPerAddress => "handshakes_per_address",
+            Self::Handshakes => "handshakes",
+            Self::UnfinishedBytes => "unfinished_bytes",
+        }
+    }
+}
+
 /// What the metrics show beside the engine's figures.
 #[derive(Debug, Clone, Default)]
 pub struct NodeFigures {
@@ -101,7 +138,7 @@ pub struct NodeFigures {
 type ClusterCounter = (&'static str, &'static str, fn(&Counters) -> u64);
 
 /// What the cluster layer counts.
-const CLUSTER_COUNTERS: [ClusterCounter; 19] = [
+const CLUSTER_COUNTERS: [ClusterCounter; 22] = [
     (
         "halley_links_reset_total",
         "Links to siblings reset because their queue was full.",
@@ -186,6 +223,21 @@ const CLUSTER_COUNTERS: [ClusterCounter; 19] = [
         "halley_nodes_refused_total",
         "Nodes that knew the secret and were not let into the cluster all the same.",
         |c| c.nodes_refused.get(),
+    ),
+    (
+        "halley_oort_refused_total",
+        "Oort handshakes that were refused: a wrong digest, a URL that is not this node's, or no node at all.",
+        |c| c.oort_refused.get(),
+    ),
+    (
+        "halley_oort_publications_sent_total",
+        "Publications queued for nodes of the Oort dialect.",
+        |c| c.oort_publications_sent.get(),
+    ),
+    (
+        "halley_oort_too_large_total",
+        "Presence, objects and other messages not sent to an Oort node because they are longer than mesh.oort.max_message_bytes.",
+        |c| c.oort_too_large.get(),
     ),
     (
         "halley_state_unhandled_total",
@@ -311,6 +363,17 @@ impl Metrics {
                 "halley_connections_refused_total",
                 "Sockets closed at once because of client.max_connections.",
             )?,
+            limit_refusals: {
+                let refusals = counters(
+                    "halley_limit_refusals_total",
+                    "What was refused because of a limit of one address, or of all clients together.",
+                    "limit",
+                )?;
+                for limit in Limit::ALL {
+                    refusals.with_label_values(&[limit.name()]);
+                }
+                refusals
+            },
             websockets: gauge("halley_websockets", "Open WebSockets.")?,
             websocket_closes: counters(
                 "halley_websocket_closes_total",
@@ -391,6 +454,11 @@ impl Metrics {
             registry,
             scrape: Mutex::new(()),
         })
+    }
+
+    /// Counts what a limit refused.
+    pub(crate) fn refuse(&self, limit: Limit) {
+        self.limit_refusals.with_label_values(&[limit.name()]).inc();
     }
 
     /// The text for a scraper, with everything as it is now.

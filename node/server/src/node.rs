@@ -21,7 +21,7 @@ use crate::admin;
 use crate::api::{self, Api, Tokens};
 use crate::application::{Application, ApplicationError};
 use crate::builder::NodeBuilder;
-use crate::client::{self, Endpoint};
+use crate::client::{self, Admissions, Endpoint};
 use crate::clock::Clock;
 use crate::cluster::{ClusterError, ClusterParts};
 use crate::config::{self, Config, ConfigError};
@@ -29,6 +29,7 @@ use crate::handle::NodeHandle;
 use crate::http_server::{self, Http2Limits, HttpServer, Limits};
 use crate::local::LocalSessions;
 use crate::metrics::{Metrics, NodeFigures};
+use crate::proxies::Proxies;
 use crate::readiness::{Readiness, Unready};
 use crate::secret_file;
 use crate::security::{Security, SecurityError};
@@ -194,9 +195,10 @@ impl Node {
     /// Starts a node with what the application brings.
     pub(crate) async fn launch(
         config: Config,
-        mut application: Application,
+        application: Application,
         handle: NodeHandle,
     ) -> Result<Self, StartError> {
+        let mut application = application.check(&config)?;
         let clock = Clock::start();
         let name = config.node_name();
         info!(node = %name, version = env!("CARGO_PKG_VERSION"), "node starts");
@@ -223,10 +225,15 @@ impl Node {
 
         let metrics = Arc::new(Metrics::new()?);
         let security = Security::new(&config, &name, Arc::clone(&metrics))?;
-        let policy = application.policy(&config, security.policy())?;
+        let policy = application.policy(security.policy());
         let engine = Engine::new(config.session.clone(), policy);
         engine.set_wall_clock(since_1970().as_millis() as u64, clock.now());
         security.attach(&engine);
+        engine.set_admission(Arc::new(Admissions::new(
+            &config.client,
+            Arc::clone(&metrics),
+            clock.now(),
+        )));
         let tls = load_tls(&config, &metrics)?;
         let readiness = Arc::new(Readiness::starting());
         let url = client_url(&config, client_address, &name);
@@ -240,7 +247,7 @@ impl Node {
             .map_err(StartError::Services)?;
         let local_sessions = Arc::new(LocalSessions::default());
         engine.add_session_listener(Arc::clone(&local_sessions) as Arc<dyn SessionListener>);
-        application.attach(&config, &engine, &cluster)?;
+        application.attach(&engine, &cluster);
         let shared = Arc::new(Shared {
             name,
             engine,
@@ -304,9 +311,10 @@ impl Node {
             listener,
             stop: self.end.clone(),
             shared: Arc::new(http_server::Shared {
-                router: admin::router(Arc::clone(&self.shared)),
+                routes: admin::router(Arc::clone(&self.shared)).into(),
                 limits: Limits {
                     max_connections: ADMIN_CONNECTIONS_MAX,
+                    max_connections_per_address: 0,
                     header_timeout: Duration::from_millis(client.header_timeout_ms),
                     write_timeout: Duration::from_millis(client.write_timeout_ms),
                     max_header_bytes: client.max_header_bytes,
@@ -315,6 +323,7 @@ impl Node {
                 tls: None,
                 tracker: self.background.clone(),
                 close: self.end.clone(),
+                proxies: Proxies::new(&[]),
                 metrics: None,
             }),
         };
@@ -338,15 +347,18 @@ impl Node {
             listener,
             stop: self.stop_accepting.clone(),
             shared: Arc::new(http_server::Shared {
-                router: api::router(Api::new(Arc::clone(shared), Arc::clone(&shared.api_tokens))),
+                routes: api::router(Api::new(Arc::clone(shared), Arc::clone(&shared.api_tokens)))
+                    .into(),
                 limits: Limits {
                     max_connections: api.max_connections,
+                    max_connections_per_address: 0,
                     header_timeout: Duration::from_millis(client.header_timeout_ms),
                     write_timeout: Duration::from_millis(client.write_timeout_ms),
                     max_header_bytes: client.max_header_bytes,
                     http2: Some(http2_limits(&client.http2)),
                 },
                 tls: shared.tls.clone().filter(|_| api.tls),
+                proxies: Proxies::new(&[]),
                 tracker: self.clients.clone(),
                 close: self.close_clients.clone(),
                 metrics: None,
@@ -370,9 +382,10 @@ impl Node {
             listener,
             stop: self.stop_accepting.clone(),
             shared: Arc::new(http_server::Shared {
-                router: client::router(endpoint, client.demo),
+                routes: client::routes(endpoint, client.demo),
                 limits: Limits {
                     max_connections: client.max_connections,
+                    max_connections_per_address: client.max_connections_per_address,
                     header_timeout: Duration::from_millis(client.header_timeout_ms),
                     write_timeout: Duration::from_millis(client.write_timeout_ms),
                     max_header_bytes: client.max_header_bytes,
@@ -381,6 +394,7 @@ impl Node {
                 tls: shared.tls.clone(),
                 tracker: self.clients.clone(),
                 close: self.close_clients.clone(),
+                proxies: Proxies::new(&client.trusted_proxies),
                 metrics: Some(Arc::clone(&shared.metrics)),
             }),
         };

@@ -9,7 +9,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use axum::routing::get;
 use halley_bayeux::ChannelName;
-use halley_cluster::{InterestQuery, InterestReport, Member, Wanted};
+use halley_cluster::{Dialect, InterestQuery, InterestReport, Member, Wanted};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -41,7 +41,16 @@ async fn members(State(shared): State<Arc<Shared>>) -> Response {
         None => json!({ "name": shared.name, "this": true }),
     }];
     let siblings = cluster.map(|cluster| cluster.members()).unwrap_or_default();
-    members.extend(siblings.iter().map(|sibling| member(sibling, false)));
+    members.extend(siblings.iter().map(|sibling| {
+        let mut shown = member(sibling, false);
+        let dialect = cluster.and_then(|cluster| cluster.dialect(&sibling.name));
+        shown["dialect"] = json!(dialect.unwrap_or(Dialect::Native).as_str());
+        if dialect == Some(Dialect::Oort) {
+            // It is reached at its URL, and has no mesh address.
+            shown["mesh"] = json!("-");
+        }
+        shown
+    }));
     let status = cluster.map(|cluster| cluster.status()).unwrap_or_default();
     let conflicts = status.conflicts.iter();
     let conflicts = conflicts.map(

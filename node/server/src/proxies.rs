@@ -1,6 +1,6 @@
 //! What a proxy in front of the node says about the connection of the client, and whose word counts.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -52,7 +52,7 @@ impl Proxies {
                 break;
             }
             // What cannot be read was not written by a trusted proxy: the last known address stands.
-            let Ok(address) = hop.trim().parse() else {
+            let Some(address) = address(hop.trim()) else {
                 break;
             };
             client = address;
@@ -60,9 +60,19 @@ impl Proxies {
         Some(client)
     }
 
-    fn trusts(&self, peer: IpAddr) -> bool {
+    /// Whether this is one of the proxies.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(&peer))
     }
+}
+
+/// An address, perhaps with a port, as proxies write it.
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse()
+        .ok()
+        .or_else(|| text.parse().map(|socket: SocketAddr| socket.ip()).ok())
+        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+        .map(|address: IpAddr| address.to_canonical())
 }
 
 /// Proxies in a row append: the first entry is that of the one the client talks to.

@@ -1,6 +1,7 @@
 //! Calls that clients make on a service channel, answered by an async closure.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use halley_bayeux::{ChannelName, Message, Millis, RemoteCall, Responder, Session, UserId};
@@ -19,6 +20,7 @@ pub struct Call {
     session: Arc<Session>,
     channel: ChannelName,
     data: String,
+    remote_address: Option<IpAddr>,
     node: NodeHandle,
 }
 
@@ -48,6 +50,12 @@ impl Call {
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {
         self.session.user()
+    }
+
+    /// The caller's address, if the transport knows it; see `client.trusted_proxies` for nodes behind a proxy. Local sessions have none.
+    #[must_use]
+    pub fn remote_address(&self) -> Option<IpAddr> {
+        self.remote_address
     }
 
     /// The caller's session.
@@ -110,7 +118,7 @@ impl From<PublishError> for RpcError {
 /// Runs the closure as a task for each call.
 pub(crate) struct Rpc<F> {
     node: NodeHandle,
-    answer: F,
+    answer: Arc<F>,
 }
 
 impl<F> fmt::Debug for Rpc<F> {
@@ -121,13 +129,14 @@ impl<F> fmt::Debug for Rpc<F> {
 
 impl<F> Rpc<F> {
     pub(crate) fn new(node: NodeHandle, answer: F) -> Self {
+        let answer = Arc::new(answer);
         Self { node, answer }
     }
 }
 
 impl<F, Fut, T> RemoteCall for Rpc<F>
 where
-    F: Fn(Call) -> Fut + Send + Sync,
+    F: Fn(Call) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<T, RpcError>> + Send + 'static,
     T: Serialize,
 {
@@ -135,15 +144,18 @@ where
         let Some(shared) = self.node.shared() else {
             return;
         };
-        let answer = (self.answer)(Call {
+        let call = Call {
             session: Arc::clone(session),
             channel: message.channel().clone(),
             data: message.data().unwrap_or(NO_DATA).to_owned(),
+            remote_address: message.request().remote_address(),
             node: self.node.clone(),
-        });
+        };
+        let answer = Arc::clone(&self.answer);
         shared.tasks.spawn(async move {
-            // Should the closure panic, the responder is dropped, and the caller told that the call has failed.
-            let answer = answer
+            // In here, not on the way of the message: should the closure panic, the responder is dropped, and the caller told that the
+            // call has failed.
+            let answer = answer(call)
                 .await
                 .and_then(|result| json_text(result).map_err(RpcError::from));
             match &answer {

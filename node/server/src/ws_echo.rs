@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::client::{Close, Refused, Socket, Upgrade, say_goodbye, socket_config};
 use crate::http_server::{HttpServer, Limits, Shared};
+use crate::proxies::Proxies;
 
 /// The largest message; the suites go up to 16 MiB.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
@@ -63,9 +64,13 @@ async fn serve(listener: TcpListener, stop: CancellationToken) {
         listener,
         stop: stop.clone(),
         shared: Arc::new(Shared {
-            router: Router::new().fallback(upgrade).with_state(tracker.clone()),
+            routes: Router::new()
+                .fallback(upgrade)
+                .with_state(tracker.clone())
+                .into(),
             limits: Limits {
                 max_connections: CONNECTIONS_MAX,
+                max_connections_per_address: 0,
                 header_timeout: TIMEOUT,
                 write_timeout: TIMEOUT,
                 max_header_bytes: HEADER_BYTES_MAX,
@@ -74,6 +79,7 @@ async fn serve(listener: TcpListener, stop: CancellationToken) {
             tls: None,
             tracker,
             close: stop,
+            proxies: Proxies::new(&[]),
             metrics: None,
         }),
     };
@@ -83,7 +89,7 @@ async fn serve(listener: TcpListener, stop: CancellationToken) {
 async fn upgrade(State(tracker): State<TaskTracker>, mut request: Request) -> Response {
     match Upgrade::of(&mut request) {
         Ok(upgrade) => {
-            let answer = upgrade.answer();
+            let answer = upgrade.answer(None);
             tracker.spawn(async move {
                 let config = socket_config(MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX);
                 if let Some(socket) = upgrade.socket(config).await {

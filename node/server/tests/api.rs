@@ -707,3 +707,38 @@ fn the_description_has_every_path_and_no_other() {
     routed.sort();
     assert_eq!(described, routed);
 }
+
+#[tokio::test]
+async fn the_api_is_served_over_tls_with_the_certificate_of_the_clients() {
+    let (files, authority) = (Files::new(), support::tls::Authority::new());
+    let node = node(&files.config("tls = true", &authority.toml(""))).await;
+    let stream = authority.connect(api(&node), &["http/1.1"]).await;
+    let headers = [("Authorization", format!("Bearer {ALL}"))];
+    let headers = [(headers[0].0, headers[0].1.as_str())];
+    let mut line = Http::over(stream, api(&node));
+    let answer = line.request("GET", "/v1/sessions", &headers, b"").await;
+    assert_eq!(answer.status, 200);
+    // Clear text is not understood.
+    let mut clear = Http::connect(api(&node)).await;
+    clear.send("GET", "/v1/health", &[], b"").await;
+    assert!(clear.try_answer().await.is_none());
+}
+
+#[tokio::test]
+async fn what_is_accepted_while_the_node_drains_is_served() {
+    let files = Files::new();
+    let node = node(&files.config("", "[node]\ndrain_wait_ms = 500")).await;
+    let mut client = user(&node, "alice").await;
+    client.subscribe("/chat/a").await;
+    let ((), ()) = tokio::join!(node.drain(), async {
+        eventually("not ready", async || {
+            let health = request(api(&node), "GET", "/v1/health", &[], b"").await;
+            (health.status == 503).then_some(())
+        })
+        .await;
+        let event = r#"{"channel":"/chat/a","data":"late"}"#;
+        let answer = ask(&node, ALL, "POST", "/v1/publish", event).await;
+        assert_eq!(answer.json()["here"], 1);
+        assert_eq!(on(&mut client, "/chat/a").await["data"], "late");
+    });
+}

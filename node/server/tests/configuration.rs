@@ -159,6 +159,27 @@ fn values_that_cannot_be_are_refused() {
         ("[client]\npath = \"cometd\"", "client.path"),
         ("[client]\npath = \"/\"", "client.path"),
         (
+            "[client]\nfurther_paths = [\"bayeux\"]",
+            "client.further_paths",
+        ),
+        (
+            "[client]\nfurther_paths = [\"/cometd/more\"]",
+            "client.further_paths",
+        ),
+        ("[client]\nsubprotocol = \"a b\"", "client.subprotocol"),
+        (
+            "[session]\nbrowserCookieDomain = \"a; b\"",
+            "session.browserCookieDomain",
+        ),
+        (
+            "[session]\nbrowserCookiePath = \"cometd\"",
+            "session.browserCookiePath",
+        ),
+        (
+            "[session]\nbrowserCookieSameSite = \"lax\"",
+            "session.browserCookieSameSite",
+        ),
+        (
             "[client]\nallowed_origins = [\"*\"]",
             "client.allowed_origins",
         ),
@@ -307,6 +328,8 @@ fn secrets_are_masked() {
 #[test]
 fn lists_of_tables_are_printed_so_that_they_can_be_made_live() {
     let printed = config::reference();
+    let token = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(token.path(), SECRET).expect("writes");
     for list in ROW_LISTS.iter() {
         assert!(printed.contains(&list.variable()), "{}", list.key);
         let head = format!("# [[{}]]\n", list.key);
@@ -318,7 +341,15 @@ fn lists_of_tables_are_printed_so_that_they_can_be_made_live() {
             // What is left of the meanings is no TOML.
             .filter(|line| line.starts_with('[') || line.contains(" = "))
             .collect();
-        let read = valid(&live, &[]);
+        // What a row needs beside itself.
+        let live = live.replace("/etc/halley/api-shop", &token.path().display().to_string());
+        let listen = [("HALLEY__API__LISTEN", "127.0.0.1:9500")];
+        let beside = if list.key == "api.tokens" {
+            &listen[..]
+        } else {
+            &[]
+        };
+        let read = valid(&live, beside);
         let rows = list.value(&read);
         let row = rows[0].as_table().expect("a row");
         assert_eq!(row.len(), list.columns.len(), "{live}");
@@ -525,4 +556,89 @@ fn security_that_does_not_fit_together_is_refused() {
     for shown in [config::effective(&read), format!("{read:?}")] {
         assert!(!shown.contains("the-hook-token"), "{shown}");
     }
+}
+
+#[test]
+fn an_api_that_does_not_fit_together_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("writes");
+        path.display().to_string()
+    };
+    let good = file("good", &format!("{SECRET}\n"));
+    let short = file("short", "short");
+    let five: String = (0..5).map(|n| format!("{SECRET}{n}\n")).collect();
+    let many = file("many", &five);
+    let row = |name: &str, file: &str, more: &str| {
+        format!("[[api.tokens]]\nname = {name:?}\ntoken_file = {file:?}\n{more}\n")
+    };
+    let reads = "roles = [\"read\"]";
+    let listens = "[api]\nlisten = \"127.0.0.1:9500\"\n";
+    for (text, key, what) in [
+        (listens.to_owned(), "api.tokens", "a token is needed"),
+        (row("a", &good, reads), "api.listen", "is needed"),
+        (
+            format!("{listens}tls = true\n{}", row("a", &good, reads)),
+            "api.tls",
+            "needs a certificate",
+        ),
+        (
+            format!("{listens}{}", row("a b", &good, reads)),
+            "api.tokens[1].name",
+            "is not a name",
+        ),
+        (
+            format!("{listens}{}", row("a", &good, "roles = []")),
+            "api.tokens[1].roles",
+            "at least one",
+        ),
+        (
+            format!("{listens}{}", row("a", &good, "roles = [\"write\"]")),
+            "api.tokens[1].roles",
+            "is not one of",
+        ),
+        (
+            format!("{listens}{}", row("a", &short, reads)),
+            "api.tokens[1].token_file",
+            "at least 32",
+        ),
+        (
+            format!("{listens}{}", row("a", &many, reads)),
+            "api.tokens[1].token_file",
+            "at most 4",
+        ),
+        (
+            format!("{listens}{}", row("a", "/no/such/file", reads)),
+            "api.tokens[1].token_file",
+            "cannot read",
+        ),
+        (
+            format!(
+                "{listens}{}{}",
+                row("a", &good, reads),
+                row("b", &good, reads)
+            ),
+            "api.tokens[2].token_file",
+            "another application",
+        ),
+        (
+            format!(
+                "{listens}{}",
+                row("a", &good, &format!("{reads}\nchannels = [\"/meta/*\"]"))
+            ),
+            "api.tokens[1].channels",
+            "never open",
+        ),
+    ] {
+        let told = errors(&text, &[]);
+        assert!(
+            told.iter()
+                .any(|line| line.starts_with(key) && line.contains(what)),
+            "{key}: {told:?}"
+        );
+    }
+    let config = valid(&format!("{listens}{}", row("a", &good, reads)), &[]);
+    assert!(!format!("{config:?}").contains(SECRET));
+    assert!(!config::effective(&config).contains(SECRET));
 }

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use halley::{
     ApplicationError, Attachment, Authorization, BoxFuture, ChannelName, Decision, DefaultPolicy,
-    EndReason, Extension, Flow, HandshakeVerdict, InboxEnd, LocalError, Message, Millis, Node,
-    NodeBuilder, OortObject, Operation, PublishError, Reply, RpcError, SecurityPolicy, Service,
-    ServiceReply, Session, StartError, SubscriptionListener, UserId, Verdict,
+    EndReason, Extension, Flow, HandshakeVerdict, InboxEnd, LocalError, Message, MessageListener,
+    Millis, Node, NodeBuilder, OortObject, Operation, Publication, PublishError, Reply, RpcError,
+    SecurityPolicy, Service, ServiceReply, Session, StartError, SubscriptionListener, UserId,
+    Verdict,
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,7 @@ async fn a_closure_answers_calls_with_types() {
                 match call.channel().as_str() {
                     "/service/tools/echo" => Ok(call.data::<Value>()?),
                     "/service/tools/whoami" => Ok(json!(call.user().map(UserId::as_str))),
+                    "/service/tools/where" => Ok(json!(call.remote_address())),
                     _ => Err(RpcError::with_data(json!({ "no": "such tool" }))?),
                 }
             }),
@@ -107,6 +109,8 @@ async fn a_closure_answers_calls_with_types() {
     assert_eq!(result["data"], big);
     let (_, result) = call(&mut client, "/service/tools/whoami", json!(1)).await;
     assert_eq!(result["successful"], true, "{result}");
+    let (_, result) = call(&mut client, "/service/tools/where", json!(1)).await;
+    assert_eq!(result["data"], "127.0.0.1");
     let (_, result) = call(&mut client, "/service/tools/hammer", json!(1)).await;
     assert_eq!(result["data"], json!({ "no": "such tool" }));
 }
@@ -117,13 +121,14 @@ async fn calls_run_beside_each_other_and_a_panic_fails_one_alone() {
     let gate = Arc::new(tokio::sync::Mutex::new(Some(gate)));
     let node = started(builder().rpc("/service/wait", move |call| {
         let gate = Arc::clone(&gate);
+        assert_ne!(call.json(), "\"at once\"", "on purpose");
         async move {
             match call.data::<String>()?.as_str() {
                 "wait" => {
                     let gate = gate.lock().await.take().ok_or("twice")?;
                     let _ = gate.await;
                 }
-                "panic" => panic!("on purpose"),
+                "later" => panic!("on purpose"),
                 _ => {}
             }
             Ok("done")
@@ -137,11 +142,13 @@ async fn calls_run_beside_each_other_and_a_panic_fails_one_alone() {
     assert_eq!(client.reply(&slow).await["successful"], true);
     let (_, result) = call(&mut client, "/service/wait", json!("go")).await;
     assert_eq!(result["data"], "done", "the slow call holds nothing up");
-    let (_, result) = call(&mut client, "/service/wait", json!("panic")).await;
-    assert_eq!(
-        (&result["successful"], &result["data"]["class"]),
-        (&json!(false), &json!("unanswered"))
-    );
+    for panics in ["at once", "later"] {
+        let (_, result) = call(&mut client, "/service/wait", json!(panics)).await;
+        assert_eq!(
+            (&result["successful"], &result["data"]["class"]),
+            (&json!(false), &json!("unanswered"))
+        );
+    }
     open.send(()).expect("the call waits");
     assert_eq!(client.reply(&slow).await["data"], "done");
 }
@@ -164,10 +171,10 @@ async fn a_drain_lets_calls_finish() {
     let id = client.send(json!({ "channel": "/service/slow" })).await;
     assert_eq!(client.reply(&id).await["successful"], true);
     within("the call begins", begins.recv()).await;
-    let readiness = Arc::clone(node.readiness());
+    let address = node.client_address();
     let opens = async {
-        eventually("the drain has begun", async || {
-            (!readiness.is_ready()).then_some(())
+        eventually("no new connections", async || {
+            tokio::net::TcpStream::connect(address).await.err()
         })
         .await;
         opened.add_permits(1);
@@ -413,6 +420,72 @@ async fn a_node_that_runs_alone_has_objects_and_is_its_own_member() {
     assert_eq!(object.merge(|parts| parts.sum::<u64>()), 5);
 }
 
+/// Two nodes of one cluster, on loopback.
+async fn pair() -> [Node; 2] {
+    let member = |name: &str| {
+        builder()
+            .set("node.name", name)
+            .set("mesh.listen", "127.0.0.1:0")
+            .set("mesh.secret", "a secret of more than 32 bytes for the test")
+            .set("seti.trust_handshake_user", true)
+    };
+    let first = started(member("n1")).await;
+    let address = first.mesh_address().expect("clustered").to_string();
+    let second = started(member("n2").set("mesh.siblings", vec![address])).await;
+    for node in [&first, &second] {
+        eventually("both are members", async || {
+            (node.handle().members().len() == 2).then_some(())
+        })
+        .await;
+    }
+    [first, second]
+}
+
+#[tokio::test]
+async fn users_objects_and_publications_reach_siblings() {
+    let [first, second] = pair().await;
+    let names: Vec<String> = second
+        .handle()
+        .members()
+        .iter()
+        .map(|member| member.name.to_string())
+        .collect();
+    assert_eq!(names, ["n2", "n1"], "this node first");
+
+    let ext = json!({ "halley": { "user": "ann" } });
+    let mut ann = Ws::joined_with(first.client_address(), ext).await;
+    ann.subscribe("/news").await;
+    let user = UserId::new("ann").unwrap();
+    let handle = second.handle();
+    eventually("ann is known", async || {
+        (handle.nodes_of(&user) == ["n1"]).then_some(())
+    })
+    .await;
+    assert!(handle.publish_to_user("ann", "/mail", 1).unwrap());
+    assert_eq!(ann.next().await["channel"], "/mail");
+    // What n1 wants is told to n2 before or after this: it is published until it arrives.
+    let publishes = async {
+        loop {
+            handle.publish("/news", "here").expect("publishes");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let arrives = async { while ann.next().await["channel"] != "/news" {} };
+    tokio::select! {
+        () = publishes => {}
+        () = within("the news", arrives) => {}
+    }
+
+    let object = |node: &Node, value: u64| {
+        OortObject::new(&node.handle().objects().expect("running"), "score", value).expect("new")
+    };
+    let (here, _there) = (object(&first, 2), object(&second, 3));
+    eventually("both parts are here", async || {
+        (here.merge(|parts| parts.sum::<u64>()) == 5).then_some(())
+    })
+    .await;
+}
+
 /// Knows its users by a password, and lets nobody but the chief publish news.
 struct Passwords {
     base: DefaultPolicy,
@@ -602,6 +675,17 @@ async fn services_listeners_extensions_and_authorizers_are_put_in() {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
+    struct Nothing;
+    impl MessageListener for Nothing {
+        fn publication(&self, publication: &Arc<Publication>, _: Millis) -> Flow {
+            if publication.data() == Some("\"stop\"") {
+                Flow::Stop
+            } else {
+                Flow::Continue
+            }
+        }
+    }
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let subscriptions = Arc::new(AtomicUsize::new(0));
     let (came, went) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let builder = builder();
@@ -627,6 +711,18 @@ async fn services_listeners_extensions_and_authorizers_are_put_in() {
                     went.fetch_add(1, Ordering::Relaxed);
                 }
             })
+            .on_message("/posted", {
+                let seen = Arc::clone(&seen);
+                move |session, message| {
+                    seen.lock().push(format!("{:?}", message.data()));
+                    if session.is_some() && message.data() == Some("7") {
+                        Flow::Stop
+                    } else {
+                        Flow::Continue
+                    }
+                }
+            })
+            .channel_listener("/posted", Nothing)
             .authorize("/locked/**", |operation, _, _, _| match operation {
                 Operation::Subscribe => Authorization::Grant,
                 _ => Authorization::Deny("locked".into()),
@@ -642,6 +738,13 @@ async fn services_listeners_extensions_and_authorizers_are_put_in() {
     assert_eq!(reply["error"], "400::nothing_to_post");
     let reply = client.publish("/service/post", json!("damn")).await;
     assert_eq!(reply["error"], "404::message_deleted");
+    let reply = client.publish("/posted", json!(7)).await;
+    assert_eq!(reply["error"], "404::message_deleted");
+    assert_eq!(*seen.lock(), ["Some(\"7\")"]);
+    assert_eq!(
+        node.handle().publish("/posted", "stop").expect("publishes"),
+        0
+    );
     let reply = client.publish("/locked/a", json!(1)).await;
     assert_eq!(reply["error"], "403:locked:channel_create_denied");
     assert_eq!(subscriptions.load(Ordering::Relaxed), 1);

@@ -5,7 +5,7 @@ mod support;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use halley_client::{Client, ConnectError, RequestError};
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -147,12 +147,12 @@ async fn chat() {
     bob.says("bob: hello all").await;
     ann.write("/w bob a secret").await;
     bob.says("ann whispers: a secret").await;
-    ann.says("/service/whisper \"whispered\"").await;
+    ann.says("\"whispered\"").await;
     ann.write("/w eve a secret").await;
-    ann.says("/service/whisper {\"class\":\"not_here\",\"message\":\"eve is not here\"}")
+    ann.says("the service failed: {\"class\":\"not_here\",\"message\":\"eve is not here\"}")
         .await;
     ann.write("/who").await;
-    ann.says("/service/who [\"ann\",\"bob\"]").await;
+    ann.says("[\"ann\",\"bob\"]").await;
 
     // The end of its input ends a client.
     bob.input = None;
@@ -177,7 +177,7 @@ async fn rpc() {
         (
             "/service/divide",
             r#"{"dividend":17,"divisor":0}"#,
-            r#"{"class":"no_quotient","message":"there is no such number"}"#,
+            r#"no result: the service failed: {"class":"no_quotient","message":"there is no such number"}"#,
         ),
         ("/service/after/5", "null", r#"{"slept_ms":5}"#),
     ] {
@@ -236,11 +236,9 @@ async fn authenticated() {
         .expect("everybody writes");
     let mail = within("mail", anns.next_message()).await.expect("mail");
     assert_eq!(mail.data(), "\"hello\"");
-    ann.publish("/service/whoami", Value::Null)
-        .await
-        .expect("called");
-    let result = within("a result", anns.next_message()).await.expect("one");
-    assert_eq!(result.data(), "\"ann\"");
+    let patience = Duration::from_secs(20);
+    let result = ann.call("whoami", (), patience).await.expect("a result");
+    assert_eq!(result.as_str(), "\"ann\"");
     server.interrupt().await;
 }
 

@@ -145,7 +145,7 @@ async fn long_polling_over_tls() {
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let (mut browser, _connection) = open(stream, "https").await;
     let set = browser.join().await.expect("a cookie");
-    assert!(set.ends_with("; Secure"), "{set}");
+    assert!(set.ends_with("; Secure; SameSite=Lax"), "{set}");
     // A second session of the browser, on the same connection: no limit over HTTP/2.
     let mut second = browser.clone();
     second.client_id.clear();

@@ -41,11 +41,7 @@ async fn the_cookie_is_secure_behind_a_trusted_proxy_only() {
         )
         .await;
         let set = answer.header("set-cookie").expect("a cookie");
-        assert_eq!(
-            set.ends_with("; Secure"),
-            secure,
-            "{trusted} {proto}: {set}"
-        );
+        assert_eq!(set.contains("; Secure"), secure, "{trusted} {proto}: {set}");
     }
 }
 

@@ -18,6 +18,7 @@ use support::{Poller, Ws, eventually, last, node, request, within};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 fn key(name: &str) -> String {
     format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -540,7 +541,8 @@ async fn a_handshake_hook_names_user_and_roles() {
     assert_eq!(calls.len(), 7);
     assert_eq!(
         calls[0].body,
-        json!({ "hook": "handshake", "node": "n1", "ext": { "password": "right" } })
+        json!({ "hook": "handshake", "node": "n1", "ext": { "password": "right" },
+            "authorization": null, "address": "127.0.0.1" })
     );
     assert_eq!(calls[6].body["ext"], Value::Null);
     assert_eq!(
@@ -560,6 +562,83 @@ async fn a_handshake_hook_names_user_and_roles() {
         1,
         "the connection is kept"
     );
+}
+
+/// A handshake whose request, or whose upgrade, has this header.
+async fn handshake_with_header(node: &Node, websocket: bool, value: &str, ext: &Value) -> Value {
+    let address = node.client_address();
+    let mut message = handshake_with(ext);
+    if !websocket {
+        let headers = [("Authorization", value)];
+        let body = message.to_string();
+        let answer = request(address, "POST", "/cometd", &headers, body.as_bytes()).await;
+        return answer.json()[0].clone();
+    }
+    let mut upgrade = format!("ws://{address}/cometd")
+        .into_client_request()
+        .expect("a request");
+    let value = value.parse().expect("a header");
+    upgrade.headers_mut().insert("authorization", value);
+    let stream = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("connects");
+    let (socket, _) = tokio_tungstenite::client_async(upgrade, stream)
+        .await
+        .expect("upgrades");
+    message["id"] = json!("h");
+    let mut client = Ws::of(socket);
+    client.text(message.to_string()).await;
+    client.reply("h").await
+}
+
+#[tokio::test]
+async fn a_token_may_come_in_the_header_of_the_request_or_the_upgrade() {
+    let node = node(&jwt("")).await;
+    let header = format!("Bearer {}", token("alice", &[]));
+    let user_of = |reply: &Value| {
+        assert_eq!(reply["successful"], json!(true), "{reply}");
+        let sessions = node.engine().sessions();
+        let session = sessions
+            .iter()
+            .find(|session| Some(session.id().as_str()) == reply["clientId"].as_str());
+        session.and_then(|session| session.user().map(|user| user.as_str().to_owned()))
+    };
+    for websocket in [false, true] {
+        for value in [header.clone(), header.replace("Bearer", "bearer")] {
+            let reply = handshake_with_header(&node, websocket, &value, &json!({})).await;
+            assert_eq!(user_of(&reply).as_deref(), Some("alice"));
+        }
+        // What the message has comes first, even if it is wrong.
+        let reply =
+            handshake_with_header(&node, websocket, &header, &ext(&token("bob", &[]))).await;
+        assert_eq!(user_of(&reply).as_deref(), Some("bob"));
+        let reply = handshake_with_header(&node, websocket, &header, &ext("wrong")).await;
+        assert_refused(&reply, "403:token_invalid:handshake_denied");
+        for (value, error) in [
+            ("Bearer wrong", "403:token_invalid:handshake_denied"),
+            ("Basic YTpi", "403:token_missing:handshake_denied"),
+            ("Bearer", "403:token_missing:handshake_denied"),
+        ] {
+            let reply = handshake_with_header(&node, websocket, value, &json!({})).await;
+            assert_refused(&reply, error);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_hook_sees_the_header() {
+    let application = Application::start(|_, body| {
+        let user = body["authorization"].as_str().unwrap_or("nobody");
+        Act::Answer(json!({ "allow": user == "Basic YTpi" }))
+    })
+    .await;
+    let node = node(&application.config(&["handshake"], "")).await;
+    for websocket in [false, true] {
+        let reply = handshake_with_header(&node, websocket, "Basic YTpi", &json!({})).await;
+        assert_eq!(reply["successful"], json!(true), "{reply}");
+    }
+    let reply = handshake(&node, json!({})).await;
+    assert_refused(&reply, "403:denied_by_hook:handshake_denied");
 }
 
 #[tokio::test]

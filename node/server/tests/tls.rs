@@ -48,7 +48,10 @@ async fn long_polling_over_tls_with_a_secure_cookie() {
         .await;
     assert_eq!(answer.json()[0]["successful"], true);
     let cookie = answer.header("set-cookie").expect("a cookie");
-    assert!(cookie.ends_with("; SameSite=Lax; Secure"), "{cookie}");
+    assert!(
+        cookie.ends_with("; HttpOnly; Secure; SameSite=Lax"),
+        "{cookie}"
+    );
 }
 
 #[tokio::test]

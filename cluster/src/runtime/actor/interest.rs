@@ -83,6 +83,9 @@ impl<N: Net> Actor<N> {
             for out in self.outs.values_mut().filter(|out| out.queue.is_some()) {
                 out.untold.changed(&changes, interest);
             }
+            if let Some(oort) = self.shared.oort.get() {
+                oort.interest(&changes);
+            }
         }
         let mut room = FRAMES_PER_TURN;
         // In turn, so that the budget goes round; the first links again after the last ones.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::dial;
 use super::super::shared::{Admission, LinkRecord, MemberEntry};
 use super::{Actor, In, Out};
+use crate::cluster::Dialect;
 use crate::forwarding::{SiblingInterest, Untold};
 use crate::link::LinkQueue;
 use crate::membership::LinkId;
@@ -18,7 +19,6 @@ use crate::wire::{Frame, Proof, Refusal};
 use crate::{Member, NodeName, StateChannel};
 
 impl<N: Net> Actor<N> {
-    #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
     pub(super) fn out_up(
         &mut self,
         link: LinkId,
@@ -154,7 +154,8 @@ impl<N: Net> Actor<N> {
         let name = member.name.clone();
         let entry = MemberEntry {
             member: member.clone(),
-            queue: queue.clone(),
+            link: queue.clone(),
+            dialect: Dialect::Native,
         };
         self.shared.members.write().insert(name.clone(), entry);
         self.record_link(

@@ -1,5 +1,6 @@
 //! The task that owns the membership: it feeds it events and carries out its commands.
 
+mod foreign;
 mod interest;
 mod links;
 
@@ -206,6 +207,7 @@ impl<N: Net> Actor<N> {
         match item {
             Bulk::Interest(link, interest) => self.work = Some((link, interest, 0)),
             Bulk::State(link, channel, body, _permit) => self.state(link, channel, body, now),
+            Bulk::Foreign(foreign) => self.foreign(foreign),
             Bulk::SiblingLeaves(link) => {
                 "it leaves on purpose".clone_into(&mut self.because);
                 self.membership.sibling_leaves(link, now);
@@ -382,6 +384,7 @@ impl<N: Net> Actor<N> {
         self.membership.restart(incarnation, now);
         self.shared.me.write().incarnation = incarnation;
         self.perform(now);
+        self.leave_foreign();
         self.shared
             .engine
             .end_all_sessions(EndReason::NodeSuspended, self.shared.clock.now());

@@ -169,7 +169,7 @@ impl Mesh {
             Step::SessionRemoved { node, session } => {
                 let id = self.nodes[node].sessions[session];
                 self.event(node, |directory, sends| {
-                    directory.session_removed(id, sends)
+                    directory.session_removed(id, None, sends)
                 });
                 self.nodes[node].tied.retain(|(_, tied)| *tied != session);
             }
@@ -207,7 +207,7 @@ impl Mesh {
         for (at, other) in [(a, b), (b, a)] {
             self.nodes[at].inbox[other].clear();
             let id = self.nodes[other].id.clone();
-            self.event(at, |directory, sends| directory.left(&id, sends));
+            self.event(at, |directory, sends| directory.left(&id, Millis(0), sends));
         }
     }
 
@@ -217,7 +217,7 @@ impl Mesh {
         }
         for session in self.nodes[node].sessions.clone() {
             self.event(node, |directory, sends| {
-                directory.session_removed(session, sends)
+                directory.session_removed(session, None, sends)
             });
         }
         self.nodes[node].tied.clear();
@@ -225,7 +225,7 @@ impl Mesh {
         let incarnation = Incarnation(self.incarnations);
         self.nodes[node].id.incarnation = incarnation;
         self.event(node, |directory, sends| {
-            directory.restarted(incarnation, sends)
+            directory.restarted(incarnation, Millis(0), sends)
         });
     }
 

@@ -1,4 +1,5 @@
 use super::Engine;
+use super::filters::RefusedByFilter;
 use crate::session::{Enqueued, Session};
 use crate::tree::Receiver;
 use crate::{ChannelKind, Delivery, EndReason, Millis, Publication, SessionId};
@@ -22,6 +23,13 @@ impl Tally {
                 self.reached += 1;
                 self.queued_bytes += bytes as i64;
             }
+            Enqueued::Thinned {
+                queued,
+                removed_bytes,
+            } => {
+                self.reached += usize::from(queued);
+                self.queued_bytes += if queued { bytes as i64 } else { 0 } - removed_bytes;
+            }
             Enqueued::Overflow { dropped_bytes } => {
                 self.queued_bytes -= dropped_bytes as i64;
                 self.overflowed.push(session.clone());
@@ -37,7 +45,18 @@ impl Engine {
         if self.publication_stopped(publication, now) {
             return 0;
         }
-        self.fan_out(&self.stamped(publication, false, now), None, true, now)
+        if self.filters_nothing() {
+            return self.fan_out(&self.stamped(publication, false, now), None, true, now);
+        }
+        let channel = publication.channel();
+        match self.filtered_data(None, channel, publication.data()) {
+            Err(RefusedByFilter) => 0,
+            Ok(None) => self.fan_out(&self.stamped(publication, false, now), None, true, now),
+            Ok(Some(data)) => {
+                let publication = publication.with_data(&data);
+                self.fan_out(&self.stamped(&publication, false, now), None, true, now)
+            }
+        }
     }
 
     /// Publishes what a sibling sent: to this node's sessions only, never to taps, so that it travels one hop.

@@ -1,5 +1,6 @@
 use super::Engine;
 use super::pipeline::{Context, Origin, Outcome};
+use crate::admission::Admitted;
 use crate::json::RawMessage;
 use crate::message::Message;
 use crate::refusal::{self, Denied, denied};
@@ -7,8 +8,8 @@ use crate::reply::Reply;
 use crate::session::{BrowserSlots, ClientAdvice, ConnectOutcome, ConnectRequest, Session};
 use crate::tree::Subscriber;
 use crate::{
-    Activity, Advice, ChannelKind, ChannelName, DENIED_BY_SECURITY_POLICY, EndReason, Flow,
-    HandshakeVerdict, LIMIT_REACHED, Millis, Operation, Publication, Reconnect, Verdict,
+    Activity, AddressGroup, Advice, ChannelKind, ChannelName, DENIED_BY_SECURITY_POLICY, EndReason,
+    Flow, HandshakeVerdict, LIMIT_REACHED, Millis, Operation, Publication, Reconnect, Verdict,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -78,6 +79,18 @@ impl Engine {
             });
             return Outcome::Replied;
         };
+        let address = message.request().remote_address().map(AddressGroup::of);
+        let mut admitted = match Admitted::ask(self, address, context.now) {
+            Ok(admitted) => admitted,
+            Err(crowded) => {
+                reply.refuse(crowded.error);
+                reply.advice = Some(Advice {
+                    interval_ms: Some(crowded.interval_ms),
+                    ..Advice::HANDSHAKE
+                });
+                return Outcome::Replied;
+            }
+        };
         let (user, attachment) = match self.policy.can_handshake(message).resolve().await {
             HandshakeVerdict::Grant { user, attachment } => (user, attachment),
             HandshakeVerdict::Deny { reason, advice } => {
@@ -107,6 +120,10 @@ impl Engine {
         reply.session_id = Some(*session.id());
         {
             let mut state = session.state.lock();
+            // A listener may have ended it.
+            if state.is_live() {
+                state.place = admitted.keep();
+            }
             state.active_at = context.now;
             state.begin_processing(&self.config, context.now);
             self.arm(&session, &mut state);
@@ -123,6 +140,7 @@ impl Engine {
         reply: &mut Reply<'_>,
     ) {
         let mut state = session.state.lock();
+        self.let_thin(&mut state);
         reply.x_messages = state.queue.len();
         let bytes_max = match context.origin {
             Origin::WebSocket { .. } => self.config.max_frame_bytes,
@@ -254,8 +272,9 @@ impl Engine {
             return Ok(());
         }
         let meta = self.meta.find(channel.as_str()).is_some();
-        if !session.is_local() && (channel.kind() == ChannelKind::Meta || channel.is_internal()) {
-            let what = if meta || channel.is_internal() {
+        let internal = self.is_closed(channel);
+        if !session.is_local() && (channel.kind() == ChannelKind::Meta || internal) {
+            let what = if meta || internal {
                 Denied::Subscribe
             } else {
                 Denied::Create
@@ -282,6 +301,11 @@ impl Engine {
             return Err(refusal::SUBSCRIBE_FAILED.into());
         }
         self.subscribe_unasked(session, channel)
+    }
+
+    /// Whether the channel is one of the cluster's that remote sessions do not reach.
+    fn is_closed(&self, channel: &ChannelName) -> bool {
+        !self.config.internal_channels && channel.is_internal()
     }
 
     /// Subscribes without asking the policy.
@@ -346,7 +370,7 @@ impl Engine {
         exists: bool,
     ) -> Result<(), Cow<'static, str>> {
         let channel = message.channel();
-        if channel.is_internal() && !session.is_local() {
+        if self.is_closed(channel) && !session.is_local() {
             return Err(denied(Denied::Publish, DENIED_BY_SECURITY_POLICY));
         }
         if !exists
@@ -389,20 +413,24 @@ impl Engine {
         if self.message_stopped(Some(session), message, context.now) {
             return reply.refuse(refusal::MESSAGE_DELETED);
         }
-        let publication = Publication::relay(channel.clone(), message.raw);
+        let Ok(replaced) = self.filtered_data(Some(session), channel, message.data()) else {
+            return reply.refuse(refusal::MESSAGE_DELETED);
+        };
+        let mut publication = Publication::relay(channel.clone(), message.raw);
+        if let Some(data) = replaced {
+            publication = publication.with_data(&data);
+        }
         let publication = if self.config.timestamp {
             self.stamped(&publication, false, context.now).into_owned()
         } else {
             publication
         };
-        let stopped = self
-            .extensions
-            .load()
-            .iter()
-            .rev()
-            .any(|e| e.outgoing_broadcast(session, &publication, context.now) == Flow::Stop);
-        if stopped {
-            return reply.refuse(refusal::MESSAGE_DELETED);
+        for extension in self.extensions.load().iter().rev() {
+            match extension.outgoing_broadcast(session, &publication, context.now) {
+                Flow::Continue => {}
+                Flow::Stop => return reply.refuse(refusal::MESSAGE_DELETED),
+                Flow::Taken => return reply.succeed(),
+            }
         }
         reply.succeed();
         self.fan_out(&publication, Some(session), true, context.now);

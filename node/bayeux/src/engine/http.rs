@@ -245,6 +245,7 @@ impl Engine {
         if state.generation != generation {
             return Some(VecDeque::new());
         }
+        self.let_thin(&mut state);
         let events = state.events_of(reply);
         self.note_sent(&mut state, events.len(), now);
         Some(events)
@@ -290,6 +291,7 @@ impl Engine {
         if (state.deliver_only || callback) && !connected && state.is_live() {
             return VecDeque::new();
         }
+        self.let_thin(&mut state);
         let events = state.queue.len();
         self.note_sent(&mut state, events, now);
         self.take_queue(&mut state)
@@ -362,6 +364,7 @@ impl HeldConnect {
         }
         let mut reply = held_reply(&hold);
         state.finish_hold(&hold, &mut reply, &self.engine.config);
+        self.engine.let_thin(&mut state);
         let before = state.queue_bytes;
         let events = state.events_of(&mut reply);
         self.engine.note_sent(&mut state, events.len(), now);

@@ -114,6 +114,12 @@ impl Engine {
     /// Takes an ended session out of all maps and tells listeners. Once per session: by whoever moved it to its end.
     fn bury(&self, session: &Arc<Session>, reason: EndReason, now: Millis) {
         self.sessions.pin().remove(session.id());
+        if let Some(admission) = self.admission.get() {
+            let place = session.state.lock().place.take();
+            if let Some(place) = place {
+                admission.left(place);
+            }
+        }
         for listener in self.session_listeners.load().iter() {
             listener.removed(session, reason);
         }

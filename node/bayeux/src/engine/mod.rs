@@ -3,6 +3,7 @@
 mod authorizers;
 mod channels;
 mod fan_out;
+mod filters;
 mod handlers;
 mod http;
 mod lazy;
@@ -27,13 +28,14 @@ use crate::stats::Counters;
 use crate::tree::{ChannelTree, Limits, Receiver, Subscriber};
 use crate::wheel::Wheel;
 use crate::{
-    ChannelName, EngineConfig, EngineStats, Extension, Millis, Publication, SecurityPolicy,
-    SessionId, SessionListener, SubscriptionListener, Tap, TapId,
+    Admission, ChannelName, EngineConfig, EngineStats, Extension, Millis, Publication,
+    SecurityPolicy, SessionId, SessionListener, SubscriptionListener, Tap, TapId,
 };
 use ahash::RandomState;
 use arc_swap::ArcSwap;
 use authorizers::Authorizers;
 use channels::{MessageListeners, SilentChannels};
+use filters::DataFilters;
 use lazy::LazyChannels;
 use lifecycle::Sweeps;
 use parking_lot::Mutex;
@@ -42,8 +44,8 @@ use services::Handlers;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A list of hooks, read on every message and written before serving.
 type Hooks<T> = ArcSwap<Vec<Arc<T>>>;
@@ -65,10 +67,13 @@ pub struct Engine {
     epoch_unix_ms: AtomicU64,
     /// The instant of the last tick, for what is dropped without being told the time.
     latest: AtomicU64,
+    /// Asked at every handshake of a client.
+    admission: OnceLock<Arc<dyn Admission>>,
     session_listeners: Hooks<dyn SessionListener>,
     subscription_listeners: Hooks<dyn SubscriptionListener>,
     extensions: Hooks<dyn Extension>,
     message_listeners: ArcSwap<MessageListeners>,
+    data_filters: ArcSwap<DataFilters>,
     silent_channels: ArcSwap<SilentChannels>,
     /// Whether a session has an extension or a setting of its own, of those that are looked for with each message.
     session_hooks: AtomicBool,
@@ -140,10 +145,12 @@ impl Engine {
             next_key: AtomicU64::new(1),
             epoch_unix_ms: AtomicU64::new(0),
             latest: AtomicU64::new(0),
+            admission: OnceLock::new(),
             session_listeners: ArcSwap::default(),
             subscription_listeners: ArcSwap::default(),
             extensions: ArcSwap::default(),
             message_listeners: ArcSwap::default(),
+            data_filters: ArcSwap::default(),
             silent_channels: ArcSwap::default(),
             session_hooks: AtomicBool::new(false),
             sees_deliveries: AtomicBool::new(false),
@@ -190,6 +197,15 @@ impl Engine {
         } else {
             Cow::Borrowed(publication)
         }
+    }
+
+    /// Sets who is asked at every handshake of a client. Once, before clients are served; later calls change nothing.
+    pub fn set_admission(&self, admission: Arc<dyn Admission>) {
+        let _ = self.admission.set(admission);
+    }
+
+    pub(crate) fn admission(&self) -> Option<&dyn Admission> {
+        self.admission.get().map(|admission| &**admission)
     }
 
     /// Adds a listener of sessions.

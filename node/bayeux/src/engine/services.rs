@@ -87,6 +87,29 @@ impl Engine {
         if self.message_stopped(Some(session), message, context.now) {
             return reply.refuse(refusal::MESSAGE_DELETED);
         }
+        let Ok(replaced) = self.filtered_data(Some(session), message.channel(), message.data())
+        else {
+            return reply.refuse(refusal::MESSAGE_DELETED);
+        };
+        if let Some(data) = &replaced {
+            let raw = message.raw.with_data(data);
+            let message = Message {
+                raw: &raw,
+                ..*message
+            };
+            return self.hand_to_service(context, session, &message, reply);
+        }
+        self.hand_to_service(context, session, message, reply);
+    }
+
+    /// What the channel's service makes of a message that may reach it.
+    fn hand_to_service(
+        self: &Arc<Self>,
+        context: &Context<'_>,
+        session: &Arc<Session>,
+        message: &Message<'_>,
+        reply: &mut Reply<'_>,
+    ) {
         reply.succeed();
         match self.handler_of(message.channel()) {
             None => {}

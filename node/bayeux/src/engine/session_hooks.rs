@@ -1,8 +1,8 @@
 //! What code of the node attaches to single sessions. Not looked at before the first is attached.
 
 use super::Engine;
-use crate::session::Session;
-use crate::{Extension, Flow, Message, Millis, Reply};
+use crate::session::{Session, State};
+use crate::{Extension, Flow, Message, Millis, QueueListener, Reply};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,6 +42,25 @@ impl Engine {
     ) {
         session.state.lock().rare_mut().broadcast_to_publisher = broadcast;
         self.session_hooks.store(true, Ordering::Relaxed);
+    }
+
+    /// Sets who decides about what waits for this session; `None` takes the listener away. Costs other sessions nothing.
+    pub fn set_queue_listener(
+        &self,
+        session: &Arc<Session>,
+        listener: Option<Arc<dyn QueueListener>>,
+    ) {
+        session.state.lock().rare_mut().queue_listener = listener;
+    }
+
+    /// What waits for a session is about to leave: its queue listener may thin it.
+    pub(super) fn let_thin(&self, state: &mut State) {
+        if state.rare.is_some() && state.is_live() {
+            let removed = state.thin();
+            if removed != 0 {
+                self.counters.queue_bytes.add(-removed);
+            }
+        }
     }
 
     pub(super) fn session_broadcasts(&self, session: &Session) -> bool {

@@ -199,6 +199,10 @@ impl WebSocketPeer {
                     } else {
                         allowed.min(self.events_first as usize)
                     };
+                    // What a handshake has announced comes as announced.
+                    if self.greeting == 0 {
+                        self.engine.let_thin(&mut state);
+                    }
                     let bytes = take_events(
                         &mut state,
                         most,
@@ -303,6 +307,7 @@ impl WebSocketPeer {
     ) {
         let mut reply = held_reply(hold);
         state.finish_hold(hold, &mut reply, &self.engine.config);
+        self.engine.let_thin(&mut state);
         let waiting = state
             .offer(&mut reply, self.engine.config.max_frame_bytes)
             .unwrap_or_else(|| state.queue.len());
@@ -325,6 +330,7 @@ impl WebSocketPeer {
         self.greeting = 0;
         if let Some(session) = &self.session {
             let mut state = session.state.lock();
+            self.engine.let_thin(&mut state);
             if state.generation == generation
                 && let Some(waiting) = state.offer(reply, self.engine.config.max_frame_bytes)
             {

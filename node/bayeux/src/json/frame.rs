@@ -28,6 +28,17 @@ impl<'a> RawMessage<'a> {
             .map(move |&(start, end)| &object[start as usize..end as usize])
     }
 
+    /// The message with other data. What a relay would keep is still the message's own.
+    pub(crate) fn with_data<'b>(&self, data: &'b str) -> RawMessage<'b>
+    where
+        'a: 'b,
+    {
+        RawMessage {
+            data: Some(data),
+            ..self.clone()
+        }
+    }
+
     fn field(&mut self, key: &str) -> Option<(&'static str, &mut Option<&'a str>)> {
         Some(match key {
             "channel" => ("channel", &mut self.channel),

@@ -20,6 +20,11 @@ pub(crate) struct Acks {
 }
 
 impl Acks {
+    /// How many messages at the queue's front have a number that the client may know.
+    pub(crate) fn unconfirmed(&self) -> usize {
+        usize::try_from(self.offered - self.confirmed).unwrap_or(usize::MAX)
+    }
+
     /// How many messages a client confirms with `number`; `None` when it cannot have been given that number, or gave it back before.
     ///
     /// Compared modulo 2^32, because stock Java clients keep 32 bits of it: a queue is never that long.
@@ -68,6 +73,7 @@ impl State {
             return 0;
         };
         acks.confirmed += count;
+        let confirmed = acks.confirmed;
         // What has been sent and is not confirmed goes again at once; what is lazy and has not been sent still waits.
         self.urgent |= acks.offered > acks.confirmed;
         let bytes = self
@@ -78,6 +84,11 @@ impl State {
         self.queue_bytes -= bytes;
         self.give_back_slots();
         self.settle();
+        if count > 0
+            && let Some(listener) = self.queue_listener()
+        {
+            listener.batch_confirmed(confirmed, count as usize);
+        }
         bytes
     }
 
@@ -98,6 +109,9 @@ impl State {
         let number = acks.confirmed + count as u64;
         acks.offered = acks.offered.max(number);
         reply.set_ext_raw("ack", number.to_string());
+        if let Some(listener) = self.queue_listener() {
+            listener.batch_sent(number, count);
+        }
         Some(count)
     }
 

@@ -182,6 +182,13 @@ impl Session {
         self.subscriptions.lock().channels.clone()
     }
 
+    /// Whether the session is subscribed to this channel or pattern itself.
+    #[must_use]
+    pub fn is_subscribed(&self, channel: &ChannelName) -> bool {
+        let subscriptions = self.subscriptions.lock();
+        subscriptions.channels.binary_search(channel).is_ok()
+    }
+
     /// Sets how long this session's connects are held; `None` for the engine's default. The client learns it with its next connect reply.
     pub fn set_timeout_ms(&self, timeout_ms: Option<u64>) {
         self.state

@@ -1,6 +1,10 @@
 use super::{Acks, EndReason, Transport};
+use crate::AddressGroup;
 use crate::reply::ExtField;
-use crate::{Advice, Attachment, EngineConfig, Extension, Millis, Publication, Reconnect};
+use crate::{
+    Advice, Attachment, EngineConfig, Extension, Millis, Publication, QueueListener, Reconnect,
+    Waiting, WhenFull,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
@@ -63,6 +67,7 @@ pub(crate) struct Rare {
     pub(crate) broadcast_to_publisher: Option<bool>,
     pub(crate) extensions: Vec<Arc<dyn Extension>>,
     pub(crate) attributes: Vec<(Box<str>, Attachment)>,
+    pub(crate) queue_listener: Option<Arc<dyn QueueListener>>,
 }
 
 impl std::fmt::Debug for Rare {
@@ -96,6 +101,9 @@ pub(crate) enum Enqueued {
     Received,
     /// It waits in the queue.
     Queued,
+    /// The queue was full, and the session's listener has decided: this publication has a place or not, and these bytes have left the
+    /// queue (negative where the listener has put in longer ones).
+    Thinned { queued: bool, removed_bytes: i64 },
     /// The queue was full: the session has ended, and this many bytes were dropped with it. The engine must bury it.
     Overflow { dropped_bytes: usize },
 }
@@ -115,6 +123,8 @@ impl Wakers {
 
 #[derive(Debug)]
 pub(crate) struct State {
+    /// Where the session is counted, see [`crate::Admission`].
+    pub(crate) place: Option<AddressGroup>,
     pub(crate) queue: VecDeque<Arc<Publication>>,
     pub(crate) queue_bytes: usize,
     /// Something waits that is not lazy, or has waited for long enough. Set when it comes, cleared when nothing waits any more.
@@ -173,6 +183,7 @@ impl State {
             armed: 0,
             client_timeout_ms: None,
             client_interval_ms: None,
+            place: None,
             rare: None,
         }
     }
@@ -231,16 +242,17 @@ impl State {
         publication: &Arc<Publication>,
         limits: QueueLimits,
     ) -> (Enqueued, Wakers) {
-        if let Some(refused) = self.push(publication, limits) {
-            return refused;
-        }
+        let outcome = match self.push(publication, limits) {
+            Ok(outcome) => outcome,
+            Err(refused) => return refused,
+        };
         self.urgent = true;
         let waker = if self.batch == 0 {
             self.wake_writer()
         } else {
             None
         };
-        (Enqueued::Queued, Wakers(waker, None))
+        (outcome, Wakers(waker, None))
     }
 
     /// Queues without waking anybody; `until` then is the latest that it waits.
@@ -250,12 +262,13 @@ impl State {
         limits: QueueLimits,
         until: Millis,
     ) -> (Enqueued, Wakers) {
-        if let Some(refused) = self.push(publication, limits) {
-            return refused;
-        }
+        let outcome = match self.push(publication, limits) {
+            Ok(outcome) => outcome,
+            Err(refused) => return refused,
+        };
         self.lazy_at = self.lazy_at.min(until);
         self.lazy_waits = true;
-        (Enqueued::Queued, Wakers::default())
+        (outcome, Wakers::default())
     }
 
     /// The end of the queue, or why there is no place. Inlined: on the path of every delivery.
@@ -264,19 +277,87 @@ impl State {
         &mut self,
         publication: &Arc<Publication>,
         limits: QueueLimits,
-    ) -> Option<(Enqueued, Wakers)> {
+    ) -> Result<Enqueued, (Enqueued, Wakers)> {
         if !self.is_live() {
-            return Some((Enqueued::Refused, Wakers::default()));
+            return Err((Enqueued::Refused, Wakers::default()));
         }
-        let bytes = self.queue_bytes + publication.len();
-        if self.queue.len() >= limits.messages || (bytes > limits.bytes && !self.queue.is_empty()) {
-            let dropped_bytes = self.queue_bytes;
-            let wakers = self.end(EndReason::QueueOverflow);
-            return Some((Enqueued::Overflow { dropped_bytes }, wakers));
+        if !self.has_place(publication, limits) {
+            return self.push_when_full(publication, limits);
         }
         self.queue.push_back(publication.clone());
-        self.queue_bytes = bytes;
-        None
+        self.queue_bytes += publication.len();
+        Ok(Enqueued::Queued)
+    }
+
+    #[inline(always)]
+    fn has_place(&self, publication: &Publication, limits: QueueLimits) -> bool {
+        let bytes = self.queue_bytes + publication.len();
+        self.queue.len() < limits.messages && (bytes <= limits.bytes || self.queue.is_empty())
+    }
+
+    /// The session's queue listener decides; without one the session ends.
+    #[cold]
+    fn push_when_full(
+        &mut self,
+        publication: &Arc<Publication>,
+        limits: QueueLimits,
+    ) -> Result<Enqueued, (Enqueued, Wakers)> {
+        let before = self.queue_bytes;
+        let decision = match self.queue_listener() {
+            Some(listener) => listener.full(&mut self.editable(), publication),
+            None => WhenFull::End,
+        };
+        let removed_bytes = before as i64 - self.queue_bytes as i64;
+        match decision {
+            WhenFull::Discard => {
+                self.settle();
+                let outcome = Enqueued::Thinned {
+                    queued: false,
+                    removed_bytes,
+                };
+                Err((outcome, Wakers::default()))
+            }
+            WhenFull::Queue if self.has_place(publication, limits) => {
+                self.queue.push_back(publication.clone());
+                self.queue_bytes += publication.len();
+                Ok(Enqueued::Thinned {
+                    queued: true,
+                    removed_bytes,
+                })
+            }
+            WhenFull::Queue | WhenFull::End => {
+                let wakers = self.end(EndReason::QueueOverflow);
+                let outcome = Enqueued::Overflow {
+                    dropped_bytes: before,
+                };
+                Err((outcome, wakers))
+            }
+        }
+    }
+
+    pub(crate) fn queue_listener(&self) -> Option<Arc<dyn QueueListener>> {
+        self.rare.as_ref()?.queue_listener.clone()
+    }
+
+    /// What code of the node may edit: not what a client that acknowledges has been offered.
+    fn editable(&mut self) -> Waiting<'_> {
+        let offered = self.acks.as_ref().map_or(0, |acks| acks.unconfirmed());
+        let first = offered.min(self.queue.len());
+        Waiting::new(&mut self.queue, &mut self.queue_bytes, first)
+    }
+
+    /// Messages are about to leave: the session's listener may thin them. Returns the bytes that have left the queue.
+    pub(crate) fn thin(&mut self) -> i64 {
+        let Some(listener) = self.queue_listener() else {
+            return 0;
+        };
+        let before = self.queue_bytes;
+        let mut waiting = self.editable();
+        if !waiting.is_empty() {
+            listener.leaving(&mut waiting);
+            self.settle();
+        }
+        before as i64 - self.queue_bytes as i64
     }
 
     /// The lazy messages that wait have waited for long enough, if they have by `now`.

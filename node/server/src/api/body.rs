@@ -23,14 +23,15 @@ pub(super) async fn read(api: &Api, request: Request) -> Result<Bytes, Problem> 
         )));
     }
     let bytes_max = api.config().max_body_bytes;
-    match tokio::time::timeout(api.body_timeout, read_body(body, bytes_max)).await {
+    match tokio::time::timeout(api.body_timeout, read_body(body, bytes_max, None)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(BodyFault::TooLarge)) => Err(unread(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
             format!("the body may have {bytes_max} bytes (api.max_body_bytes): send less at once"),
         ))),
-        Ok(Err(BodyFault::Broken)) => Err(unread(Problem::invalid(
+        // `Crowded` comes with the bound of all clients together only, which is not used here: the API's requests are bounded in number.
+        Ok(Err(BodyFault::Broken | BodyFault::Crowded)) => Err(unread(Problem::invalid(
             "body_broken",
             "the body could not be read to its end: send it again",
         ))),

@@ -21,7 +21,8 @@ pub(super) struct Problem {
     pub(super) detail: Cow<'static, str>,
     /// More members of the object, as raw JSON: name and value.
     more: Option<(&'static str, String)>,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// One more header. Boxed, as few problems have one.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Problem {
@@ -80,7 +81,7 @@ impl Problem {
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, value)));
         self
     }
 
@@ -113,8 +114,8 @@ impl Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if let Some((name, value)) = self.header {
-            headers.insert(name, value);
+        if let Some(header) = self.header {
+            headers.insert(header.0, header.1);
         }
         response
     }

@@ -42,7 +42,8 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
     let Some(body) = messages(query, depth_max) else {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "No messages that are JSON");
     };
-    let mut answer = long_polling::exchange(&endpoint, &parts, body.into(), Some(callback)).await;
+    let callback = callback.to_owned();
+    let mut answer = long_polling::exchange(&endpoint, parts, body.into(), Some(&callback)).await;
     answer
         .headers_mut()
         .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -8,15 +8,19 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::any;
+use bytes::Bytes;
 use halley_bayeux::Engine;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
+use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{callback_polling, long_polling, upgrade};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::cookies::BrowserCookie;
+use crate::http_server::{Answer, Direct, Routes, Unfinished};
 use crate::metrics::Metrics;
 use crate::origin::{Origins, Verdict};
 use crate::proxies::Proxies;
@@ -36,15 +40,20 @@ pub(crate) struct Endpoint {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) origins: Origins,
     pub(crate) proxies: Proxies,
-    pub(crate) path: String,
+    /// The first is the one that others are told.
+    pub(crate) paths: Vec<String>,
+    /// What a client must offer to get a WebSocket.
+    pub(crate) subprotocol: Option<HeaderValue>,
     pub(crate) callback_polling: bool,
-    /// Name of the cookie that ties the sessions of one browser together.
-    pub(crate) browser_cookie: String,
+    /// The cookie that ties the sessions of one browser together.
+    pub(crate) browser_cookie: BrowserCookie,
     pub(crate) message_bytes_max: usize,
     /// No frame to a client is larger: what may wait for a session and the replies to one of its frames, or one
     /// publication from a sibling. The engine bounds what waits; this bound is never met.
     pub(crate) write_bytes_max: usize,
     pub(crate) body_timeout: Duration,
+    /// What clients have begun to send.
+    pub(crate) unfinished: Arc<Unfinished>,
     /// `None`: a WebSocket may be idle for ever.
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) tracker: TaskTracker,
@@ -68,14 +77,17 @@ impl Endpoint {
             metrics,
             origins: Origins::new(&config.client.allowed_origins),
             proxies: Proxies::new(&config.client.trusted_proxies),
-            path: config.client.path.clone(),
+            paths: config.client.paths().map(str::to_owned).collect(),
+            subprotocol: (config.client.subprotocol.as_deref())
+                .and_then(|name| HeaderValue::from_str(name).ok()),
             callback_polling: config.client.callback_polling,
-            browser_cookie: config.client.browser_cookie_name.clone(),
+            browser_cookie: BrowserCookie::new(&config.client.browser_cookie),
             message_bytes_max: config.session.max_message_bytes,
             write_bytes_max: SIBLING_FRAME_BYTES_MAX
                 + config.session.max_queue_bytes
                 + config.session.max_frame_bytes
                 + REPLY_FACTOR * config.session.max_message_bytes,
+            unfinished: Unfinished::new(config.client.max_unfinished_bytes),
             body_timeout: Duration::from_millis(config.client.body_timeout_ms),
             idle_timeout: (idle > 0).then(|| Duration::from_millis(idle)),
             tracker,
@@ -102,18 +114,35 @@ impl Endpoint {
     }
 }
 
-/// The routes of the client listener.
-pub(crate) fn router(endpoint: Arc<Endpoint>, demo: bool) -> Router {
-    let path = endpoint.path.clone();
-    let bayeux = Router::new()
-        .route(&path, any(dispatch))
-        .route(&format!("{path}/"), any(dispatch))
-        .route(&format!("{path}/{{*rest}}"), any(dispatch))
-        .with_state(endpoint);
-    if demo {
-        bayeux.merge(crate::pages::router(&path))
-    } else {
-        bayeux
+/// What the client listener serves.
+pub(crate) fn routes(endpoint: Arc<Endpoint>, demo: bool) -> Routes {
+    Routes::new(router(Arc::clone(&endpoint), demo), endpoint)
+}
+
+impl Direct for Endpoint {
+    fn takes(&self, request: &hyper::Request<Incoming>) -> bool {
+        request.method() == Method::POST
+            && self.paths.iter().any(|path| request.uri().path() == path)
+    }
+
+    fn answer(self: Arc<Self>, request: hyper::Request<Incoming>) -> Answer {
+        Box::pin(answer_post(self, request))
+    }
+}
+
+fn router(endpoint: Arc<Endpoint>, demo: bool) -> Router {
+    let paths = endpoint.paths.clone();
+    let mut bayeux = Router::new();
+    for path in &paths {
+        bayeux = bayeux
+            .route(path, any(dispatch))
+            .route(&format!("{path}/"), any(dispatch))
+            .route(&format!("{path}/{{*rest}}"), any(dispatch));
+    }
+    let bayeux = bayeux.with_state(endpoint);
+    match paths.first().filter(|_| demo) {
+        Some(path) => bayeux.merge(crate::pages::router(path)),
+        None => bayeux,
     }
 }
 
@@ -128,7 +157,10 @@ async fn dispatch(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Re
         return answer;
     }
     let upgrade = method == Method::GET
-        && request.uri().path() == endpoint.path
+        && endpoint
+            .paths
+            .iter()
+            .any(|path| request.uri().path() == path)
         && upgrade::is_upgrade(request.headers());
     if !upgrade && endpoint.callback_polling && method == Method::GET {
         return callback_polling::answer(endpoint, request).await;
@@ -137,14 +169,27 @@ async fn dispatch(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Re
     if !upgrade && !post {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Unknown Bayeux Transport");
     }
+    if !upgrade {
+        return answer_post(endpoint, request).await;
+    }
     let verdict = endpoint
         .origins
         .judge(request.headers(), request.uri().authority());
     if verdict == Verdict::Refused {
         return endpoint.refusal(StatusCode::FORBIDDEN, "Origin not allowed");
     }
-    if upgrade {
-        return upgrade::answer(&endpoint, request);
+    upgrade::answer(&endpoint, request)
+}
+
+async fn answer_post<B>(endpoint: Arc<Endpoint>, request: hyper::Request<B>) -> Response
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let verdict = endpoint
+        .origins
+        .judge(request.headers(), request.uri().authority());
+    if verdict == Verdict::Refused {
+        return endpoint.refusal(StatusCode::FORBIDDEN, "Origin not allowed");
     }
     let mut answer = long_polling::answer(endpoint, request).await;
     verdict.add_headers(answer.headers_mut());

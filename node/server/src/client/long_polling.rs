@@ -4,24 +4,28 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use halley_bayeux::{HttpOutcome, HttpReply, HttpRequest, Released};
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, Version};
 use prometheus::IntGauge;
 
 use super::callback_polling;
 use super::endpoint::Endpoint;
+use super::patience::{Waited, wait};
 use super::request_head::Head;
 use super::ticket_body::TicketBody;
 use crate::cookies;
 use crate::http_server::{BodyFault, Caller, is_utf8, read_body};
+use crate::metrics::Limit;
 
 /// Answers one POST.
-pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Response {
+pub(super) async fn answer<B>(endpoint: Arc<Endpoint>, request: http::Request<B>) -> Response
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
     let (parts, body) = request.into_parts();
     if !is_utf8(&parts.headers) {
         return endpoint.refusal(
@@ -29,49 +33,60 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
             "Only UTF-8 is understood",
         );
     }
-    let reading = tokio::time::timeout(
-        endpoint.body_timeout,
-        read_body(body, endpoint.message_bytes_max),
+    let reading = read_body(
+        body,
+        endpoint.message_bytes_max,
+        Some(endpoint.unfinished.part()),
     );
-    // A node that ends does not wait for the rest of a body.
-    let Some(read) = endpoint.close.run_until_cancelled(reading).await else {
-        return closing(
-            endpoint.refusal(StatusCode::SERVICE_UNAVAILABLE, "The node is about to end"),
-        );
-    };
-    let body = match read {
-        Ok(Ok(body)) => body,
-        Ok(Err(BodyFault::TooLarge)) => {
+    let body = match wait(reading, endpoint.body_timeout, &endpoint.close).await {
+        Waited::For(Ok(body)) => body,
+        // A node that ends does not wait for the rest of a body.
+        Waited::NodeEnds => {
+            return closing(
+                endpoint.refusal(StatusCode::SERVICE_UNAVAILABLE, "The node is about to end"),
+            );
+        }
+        Waited::For(Err(BodyFault::TooLarge)) => {
             return closing(endpoint.refusal(StatusCode::PAYLOAD_TOO_LARGE, "Body too large"));
         }
-        Ok(Err(BodyFault::Broken)) => {
+        Waited::For(Err(BodyFault::Crowded)) => {
+            endpoint.metrics.refuse(Limit::UnfinishedBytes);
+            let mut answer = endpoint.refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many bodies are on their way",
+            );
+            answer
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            return closing(answer);
+        }
+        Waited::For(Err(BodyFault::Broken)) => {
             return closing(endpoint.refusal(StatusCode::BAD_REQUEST, "Body is broken"));
         }
-        Err(_) => {
+        Waited::TooLong => {
             return closing(
                 endpoint.refusal(StatusCode::REQUEST_TIMEOUT, "Body did not arrive in time"),
             );
         }
     };
-    exchange(&endpoint, &parts, body, None).await
+    exchange(&endpoint, parts, body, None).await
 }
 
 /// Hands a request to the engine and waits for the reply; with `callback` that is a script which calls this function.
 pub(super) async fn exchange(
     endpoint: &Endpoint,
-    parts: &Parts,
+    parts: Parts,
     body: Bytes,
     callback: Option<&str>,
 ) -> Response {
-    let secure = endpoint
-        .proxies
-        .encrypted(parts.extensions.get::<Caller>().copied(), &parts.headers);
+    let caller = parts.extensions.get::<Caller>().copied();
+    let secure = endpoint.proxies.encrypted(caller, &parts.headers);
     let Ok(text) = std::str::from_utf8(&body) else {
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Body is not UTF-8");
     };
-    let head = Head::of(&endpoint.proxies, parts);
+    let head = Head::of(&endpoint.proxies, &parts);
     let request = HttpRequest {
-        browser: cookies::browser(&parts.headers, &endpoint.browser_cookie),
+        browser: cookies::browser(&parts.headers, &endpoint.browser_cookie.name),
         http2: parts.version == Version::HTTP_2,
         callback: callback.is_some(),
         head: Some(&head),
@@ -83,7 +98,8 @@ pub(super) async fn exchange(
     {
         Ok(HttpOutcome::Reply(reply)) => replied(endpoint, reply, secure, callback),
         Ok(HttpOutcome::Hold(mut held)) => {
-            drop(body);
+            // All that holds the connection's read buffer.
+            drop((body, parts));
             let _counted = Counted::new(&endpoint.metrics.held_connects);
             // When the client goes away this future is dropped, and `held` with it, which frees the session's slot.
             match poll_fn(|cx| held.poll_release(cx, endpoint.clock.now())).await {
@@ -125,8 +141,7 @@ fn replied(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(id) = reply.set_browser
-        && let Ok(cookie) =
-            HeaderValue::from_str(&cookies::set_browser(&endpoint.browser_cookie, &id, secure))
+        && let Ok(cookie) = HeaderValue::from_str(&endpoint.browser_cookie.set(&id, secure))
     {
         headers.insert(SET_COOKIE, cookie);
     }

@@ -8,17 +8,20 @@
 //! else    /cometd...  ──> 400 Unknown Bayeux Transport
 //! ```
 
+mod admissions;
 mod callback_polling;
 mod closing;
 mod endpoint;
 mod long_polling;
+mod patience;
 mod request_head;
 mod ticket_body;
 mod upgrade;
 mod websocket;
 
+pub(crate) use admissions::Admissions;
 pub(crate) use closing::{Close, say_goodbye};
-pub(crate) use endpoint::{Endpoint, router};
+pub(crate) use endpoint::{Endpoint, routes};
 pub(crate) use upgrade::{Refused, Upgrade, socket_config};
 
 /// A WebSocket of a client.

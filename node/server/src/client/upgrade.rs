@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use halley_bayeux::UpgradeHead;
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Parts};
@@ -22,14 +23,14 @@ use tracing::debug;
 use super::endpoint::Endpoint;
 use super::request_head::upgrade_head;
 use super::{Socket, websocket};
-use crate::http_server::{Caller, Stream};
+use crate::http_server::{Caller, Watched};
 
 /// What RFC 6455 appends to the key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Bytes of the read buffer, which every connection holds for as long as it lives: the larger part of what an idle
 /// session costs.
-const READ_BUFFER_BYTES: usize = 2 << 10;
+pub(super) const READ_BUFFER_BYTES: usize = 2 << 10;
 
 /// Bytes gathered before a write; a flush always follows.
 const WRITE_BUFFER_BYTES: usize = 4 << 10;
@@ -46,6 +47,15 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|word| word.trim().eq_ignore_ascii_case(token))
+}
+
+/// Whether the client offers a sub-protocol. Their names differ by case.
+fn offers(headers: &HeaderMap, subprotocol: &HeaderValue) -> bool {
+    headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|offered| offered.trim_ascii() == subprotocol.as_bytes())
 }
 
 /// Why a request does not become a WebSocket.
@@ -97,14 +107,17 @@ impl Upgrade {
         })
     }
 
-    /// The answer 101. An offered extension stays unanswered, and so does an offered subprotocol.
-    pub(crate) fn answer(&self) -> Response {
+    /// The answer 101. An offered extension stays unanswered, and so does an offered sub-protocol other than this one.
+    pub(crate) fn answer(&self, subprotocol: Option<&HeaderValue>) -> Response {
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = answer.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept.clone());
+        if let Some(subprotocol) = subprotocol {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol.clone());
+        }
         answer
     }
 
@@ -117,13 +130,13 @@ impl Upgrade {
                 return None;
             }
         };
-        let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<Stream>>() else {
+        let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<Watched>>() else {
             debug!("upgrade on a foreign stream");
             return None;
         };
         // The leftover holds what an eager client sent behind its request.
         let socket = WebSocketStream::from_partially_read(
-            io.into_inner(),
+            io.into_inner().into_inner(),
             read_buf.to_vec(),
             Role::Server,
             Some(config),
@@ -134,6 +147,14 @@ impl Upgrade {
 
 /// Answers 101 and starts the task that takes the stream over.
 pub(super) fn answer(endpoint: &Arc<Endpoint>, mut request: Request) -> Response {
+    if let Some(needed) = &endpoint.subprotocol
+        && !offers(request.headers(), needed)
+    {
+        return endpoint.refusal(
+            StatusCode::BAD_REQUEST,
+            "The WebSocket sub-protocol of this endpoint was not offered",
+        );
+    }
     let upgrade = match Upgrade::of(&mut request) {
         Ok(upgrade) => upgrade,
         Err(Refused { status, text }) => {
@@ -146,7 +167,7 @@ pub(super) fn answer(endpoint: &Arc<Endpoint>, mut request: Request) -> Response
             return answer;
         }
     };
-    let answer = upgrade.answer();
+    let answer = upgrade.answer(endpoint.subprotocol.as_ref());
     let caller = request.extensions().get::<Caller>().copied();
     let head = upgrade_head(&endpoint.proxies, caller, request.headers());
     endpoint

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use halley_bayeux::{Millis, Output, UpgradeHead, WebSocketPeer};
+use halley_bayeux::{Output, UpgradeHead, WebSocketPeer};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tracing::debug;
@@ -22,9 +22,15 @@ use tracing::debug;
 use super::Socket;
 use super::closing::{Close, say_goodbye};
 use super::endpoint::Endpoint;
+use super::upgrade::READ_BUFFER_BYTES;
+use crate::http_server::Part;
+use crate::metrics::Limit;
 
 /// Frames written one after the other before the client is listened to again.
 const BURST_FRAMES_MAX: u32 = 16;
+
+/// What a control frame of a client has beside its content.
+const CONTROL_FRAME_HEAD_BYTES: usize = 6;
 
 /// What happened next on a connection.
 enum Step {
@@ -52,10 +58,13 @@ fn run(
 ) -> impl Future<Output = ()> + Send {
     let mut connection = Connection {
         peer: endpoint.engine.websocket_peer_of(head),
+        finished: socket.get_ref().received(),
+        unfinished: endpoint.unfinished.part(),
         socket,
         last_inbound: Instant::now(),
         unflushed: false,
         burst: 0,
+        drained: false,
     };
     async move {
         endpoint.metrics.websockets.inc();
@@ -99,10 +108,16 @@ struct Connection {
     peer: WebSocketPeer,
     socket: Socket,
     last_inbound: Instant,
+    /// Bytes that were read and belong to no message under way.
+    finished: u64,
+    /// Those that do, if they are more than the read buffer holds.
+    unfinished: Part,
     /// Something was fed and not flushed.
     unflushed: bool,
     /// Frames written since the client was last listened to.
     burst: u32,
+    /// All that has been read has been taken: the library, which clears its buffer each time, need not be asked before more comes.
+    drained: bool,
 }
 
 impl Connection {
@@ -116,7 +131,7 @@ impl Connection {
         );
         loop {
             let step = poll_fn(|cx| {
-                if let Poll::Ready(step) = self.poll_step(cx, endpoint.clock.now()) {
+                if let Poll::Ready(step) = self.poll_step(cx, endpoint) {
                     return Poll::Ready(step);
                 }
                 if closing.as_mut().poll(cx).is_ready() {
@@ -166,38 +181,78 @@ impl Connection {
     }
 
     /// The next thing to do: write what waits, flush it, or take what the client sent.
-    fn poll_step(&mut self, cx: &mut Context<'_>, now: Millis) -> Poll<Step> {
+    fn poll_step(&mut self, cx: &mut Context<'_>, endpoint: &Endpoint) -> Poll<Step> {
         if self.burst >= BURST_FRAMES_MAX {
             self.burst = 0;
-            if let Poll::Ready(step) = self.poll_inbound(cx) {
+            if let Poll::Ready(step) = self.poll_inbound(cx, endpoint) {
                 return Poll::Ready(step);
             }
         }
-        if let Poll::Ready(output) = self.peer.poll_output(cx, now) {
+        if let Poll::Ready(output) = self.peer.poll_output(cx, endpoint.clock.now()) {
             return Poll::Ready(Step::Output(output));
         }
         if self.unflushed {
             return Poll::Ready(Step::Flush);
         }
         self.burst = 0;
-        self.poll_inbound(cx)
+        self.poll_inbound(cx, endpoint)
     }
 
-    fn poll_inbound(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+    fn poll_inbound(&mut self, cx: &mut Context<'_>, endpoint: &Endpoint) -> Poll<Step> {
+        if self.drained && self.socket.get_ref().poll_read_ready(cx).is_pending() {
+            return Poll::Pending;
+        }
         loop {
             let Poll::Ready(next) = self.socket.poll_next_unpin(cx) else {
-                return Poll::Pending;
+                self.drained = true;
+                return self.bound_unfinished(endpoint);
             };
+            self.drained = false;
             self.last_inbound = Instant::now();
             match next {
                 None => return Poll::Ready(Step::Gone),
-                Some(Ok(Message::Text(text))) => return Poll::Ready(Step::Text(text)),
-                // Binary frames are ignored, as CometD does; the library answers pings and close frames by itself,
-                // the latter when it is asked for the next message.
-                Some(Ok(_)) => {}
+                Some(Ok(Message::Text(text))) => {
+                    self.message_finished();
+                    return Poll::Ready(Step::Text(text));
+                }
+                // Binary frames are ignored, as CometD does; the library answers close frames by itself, when it is asked
+                // for the next message.
+                Some(Ok(Message::Binary(_))) => self.message_finished(),
+                // These may come in the middle of a message.
+                Some(Ok(control)) => {
+                    self.finished += (control.len() + CONTROL_FRAME_HEAD_BYTES) as u64;
+                    if control.is_ping() {
+                        // The library has queued the answer.
+                        self.unflushed = true;
+                        return Poll::Ready(Step::Flush);
+                    }
+                }
                 Some(Err(error)) => return Poll::Ready(fault(&error)),
             }
         }
+    }
+
+    fn message_finished(&mut self) {
+        self.finished = self.socket.get_ref().received();
+        self.unfinished.clear();
+    }
+
+    /// Counts what has arrived of a message that is not complete; closes when all clients have begun too much.
+    fn bound_unfinished(&mut self, endpoint: &Endpoint) -> Poll<Step> {
+        let begun = self
+            .socket
+            .get_ref()
+            .received()
+            .saturating_sub(self.finished);
+        let begun = usize::try_from(begun).unwrap_or(usize::MAX);
+        if begun <= READ_BUFFER_BYTES || self.unfinished.set(begun) {
+            return Poll::Pending;
+        }
+        endpoint.metrics.refuse(Limit::UnfinishedBytes);
+        Poll::Ready(Step::Close(Close::new(
+            1013,
+            "Too many messages are on their way",
+        )))
     }
 
     /// Closes a connection on which nothing arrived for too long, unless the client waits for a held connect.

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::Path;
 
-use halley_cluster::{InvalidSecrets, NodeName, Secrets};
+use halley_cluster::{InvalidSecrets, NodeName, OortUrl, Secrets};
 use subtle::ConstantTimeEq as _;
 
 use super::load::Problem;
-use super::types::{Config, Discovery};
+use super::types::{BrowserCookieConfig, Config, Discovery};
 use super::{check_api, check_security, check_services};
 use crate::tls::TlsFiles;
 
@@ -77,6 +77,7 @@ pub(super) fn check(config: &mut Config, mesh: bool, discovery: bool, problems: 
     check_api::check(config, problems);
     if config.mesh.clustered {
         mesh_relations(config, problems);
+        mesh_oort(config, problems);
         if config.session.max_message_bytes > MESSAGE_BYTES_MAX {
             problems.push(Problem::new(
                 "session.maxMessageSize",
@@ -103,26 +104,95 @@ fn node(config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
-fn client(config: &mut Config, problems: &mut Vec<Problem>) {
-    let path = &config.client.path;
+/// A token of RFC 9110, of a length that fits a header.
+fn is_token(text: &str) -> bool {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    (1..=128).contains(&text.len()) && text.bytes().all(token)
+}
+
+fn is_path(path: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/".contains(&b);
-    if path.len() < 2
-        || !path.starts_with('/')
-        || path.ends_with('/')
-        || path.contains("//")
-        || !path.bytes().all(plain)
+    path.len() >= 2
+        && path.starts_with('/')
+        && !path.ends_with('/')
+        && !path.contains("//")
+        && path.bytes().all(plain)
+}
+
+fn browser_cookie(cookie: &BrowserCookieConfig, problems: &mut Vec<Problem>) {
+    let name = &cookie.name;
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(token) {
+        problems.push(Problem::new(
+            "session.browserCookieName",
+            format!("{name:?} is not a cookie name of 1 to 64 letters, digits, `-`, `_` and `.`"),
+        ));
+    }
+    let host = |b: u8| b.is_ascii_alphanumeric() || b"-.".contains(&b);
+    if let Some(domain) = &cookie.domain
+        && (domain.is_empty() || domain.len() > 253 || !domain.bytes().all(host))
     {
         problems.push(Problem::new(
-            "client.path",
+            "session.browserCookieDomain",
+            format!("{domain:?} is not a domain such as \"example.com\""),
+        ));
+    }
+    let path = &cookie.path;
+    if path != "/" && !is_path(path.trim_end_matches('/')) {
+        problems.push(Problem::new(
+            "session.browserCookiePath",
             format!("{path:?} is not a path such as \"/cometd\""),
         ));
     }
-    let cookie = &config.client.browser_cookie_name;
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    if cookie.is_empty() || cookie.len() > 64 || !cookie.bytes().all(token) {
+}
+
+fn client(config: &mut Config, problems: &mut Vec<Problem>) {
+    for (key, path) in std::iter::once(("client.path", &config.client.path)).chain(
+        config
+            .client
+            .further_paths
+            .iter()
+            .map(|path| ("client.further_paths", path)),
+    ) {
+        if !is_path(path) {
+            problems.push(Problem::new(
+                key,
+                format!("{path:?} is not a path such as \"/cometd\""),
+            ));
+        }
+    }
+    // One below the other would be two answers to one request.
+    let paths: Vec<_> = config.client.paths().collect();
+    for (at, path) in paths.iter().enumerate() {
+        let below = |other: &&str| {
+            *other == *path
+                || other
+                    .strip_prefix(path)
+                    .is_some_and(|rest| rest.starts_with('/'))
+                || path
+                    .strip_prefix(other)
+                    .is_some_and(|rest| rest.starts_with('/'))
+        };
+        if paths[..at].iter().any(below) {
+            problems.push(Problem::new(
+                "client.further_paths",
+                format!("{path:?} is, or lies below or above, another endpoint"),
+            ));
+        }
+    }
+    if let Some(subprotocol) = &config.client.subprotocol
+        && !is_token(subprotocol)
+    {
         problems.push(Problem::new(
-            "session.browserCookieName",
-            format!("{cookie:?} is not a cookie name of 1 to 64 letters, digits, `-`, `_` and `.`"),
+            "client.subprotocol",
+            format!("{subprotocol:?} is not the name of a sub-protocol"),
+        ));
+    }
+    browser_cookie(&config.client.browser_cookie, problems);
+    if config.client.max_unfinished_bytes < config.session.max_message_bytes {
+        problems.push(Problem::new(
+            "client.max_unfinished_bytes",
+            "is smaller than one message (session.maxMessageSize)",
         ));
     }
     if let Some(url) = &config.client.url {
@@ -327,6 +397,87 @@ fn mesh_relations(config: &mut Config, problems: &mut Vec<Problem>) {
                 format!("{} cannot be observed", channel.as_str()),
             ));
         }
+    }
+}
+
+/// The section on Java nodes: its secret is read here.
+fn mesh_oort(config: &mut Config, problems: &mut Vec<Problem>) {
+    let mesh = &mut config.mesh;
+    let oort = &mut mesh.oort;
+    if !oort.enabled {
+        if oort.secret.is_some() || oort.secret_file.is_some() || !oort.cloud.is_empty() {
+            problems.push(Problem::new(
+                "mesh.oort.enabled",
+                "must be true, since mesh.oort is filled in",
+            ));
+        }
+        return;
+    }
+    match (&oort.secret, &oort.secret_file) {
+        (Some(_), Some(_)) => problems.push(Problem::new(
+            "mesh.oort.secret_file",
+            "give either this or mesh.oort.secret",
+        )),
+        (Some(_), None) => {}
+        (None, Some(file)) => match read_trimmed(file) {
+            Ok(text) => oort.secret = Some(Secret(text)),
+            Err(problem) => problems.push(Problem::new("mesh.oort.secret_file", problem)),
+        },
+        (None, None) => problems.push(Problem::new(
+            "mesh.oort.secret_file",
+            format!("the secret of the Java nodes is needed, at least {SECRET_BYTES_MIN} bytes"),
+        )),
+    }
+    if let Some(secret) = &oort.secret {
+        if secret.bytes().len() < SECRET_BYTES_MIN {
+            problems.push(Problem::new(
+                "mesh.oort.secret",
+                format!(
+                    "the secret has {} bytes, at least {SECRET_BYTES_MIN} are needed",
+                    secret.bytes().len()
+                ),
+            ));
+        }
+        let shared = mesh.secret.as_ref().map(Secret::bytes).unwrap_or_default();
+        if shared
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.trim_ascii() == secret.bytes())
+        {
+            problems.push(Problem::new(
+                "mesh.oort.secret",
+                "must not be that of the mesh: whoever sees the digest may guess at it",
+            ));
+        }
+    }
+    let urls = [
+        ("mesh.oort.url", oort.url.as_slice()),
+        ("mesh.oort.aliases", &oort.aliases),
+        ("mesh.oort.cloud", &oort.cloud),
+    ];
+    for (key, urls) in urls {
+        for url in urls {
+            if let Err(error) = OortUrl::parse(url) {
+                problems.push(Problem::new(key, format!("{url:?}: {error}")));
+            }
+        }
+    }
+    let Some(group) = oort.multicast else {
+        return;
+    };
+    if !group.ip().is_multicast() || !group.is_ipv4() || group.port() == 0 {
+        problems.push(Problem::new(
+            "mesh.oort.multicast",
+            format!("{group} is not an IPv4 multicast group and port"),
+        ));
+    }
+    let native = &mesh.multicast;
+    if mesh.discovery.contains(&Discovery::Multicast) && group == (native.group, native.port).into()
+    {
+        problems.push(Problem::new(
+            "mesh.oort.multicast",
+            "must not be the group of mesh.multicast: a Java node that receives an announcement of a Halley node \
+             stops listening for good",
+        ));
     }
 }
 

@@ -8,7 +8,9 @@ use ipnet::IpNet;
 use toml::Value;
 
 use super::check::Secret;
-use super::types::{ApiRole, Discovery, LogFormat, LogLevel, PolicyKind, TokenAlgorithm};
+use super::types::{
+    ApiRole, Discovery, LogFormat, LogLevel, OortDigest, PolicyKind, SameSite, TokenAlgorithm,
+};
 
 /// What a value looks like, so that text from the environment can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,6 +167,10 @@ macro_rules! words {
 }
 words!(LogFormat, "one of \"text\", \"json\"", "text" => Text, "json" => Json);
 words!(
+    SameSite, "one of \"Strict\", \"Lax\", \"None\", \"\"",
+    "Strict" => Strict, "Lax" => Lax, "None" => None, "" => Absent
+);
+words!(
     LogLevel, "one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
     "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug, "trace" => Trace
 );
@@ -187,6 +193,11 @@ words!(
 words!(
     Discovery, "one of \"static\", \"multicast\", \"dns\"",
     "static" => Static, "multicast" => Multicast, "dns" => Dns
+);
+
+words!(
+    OortDigest, "one of \"sha-512\", \"sha-1\"",
+    "sha-512" => Sha512, "sha-1" => Sha1
 );
 
 impl<T: Field> Field for Option<T> {

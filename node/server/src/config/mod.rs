@@ -30,8 +30,9 @@ pub use options::{OPTIONS, Opt};
 pub use print::{effective, reference};
 pub use rows::{Column, ROW_LISTS, RowList};
 pub use types::{
-    AdminConfig, ApiConfig, ApiRole, ApiToken, ChannelRule, ClientConfig, Config, Discovery,
-    DnsConfig, HooksConfig, Http2Config, JwtConfig, LogConfig, LogFormat, LogLevel, MeshConfig,
-    MulticastConfig, NodeConfig, PolicyKind, PresenceConfig, SecurityConfig, ServiceHook,
-    ServicesConfig, SetiConfig, TlsConfig, TokenAlgorithm,
+    AdminConfig, ApiConfig, ApiRole, ApiToken, BrowserCookieConfig, ChannelRule, ClientConfig,
+    Config, Discovery, DnsConfig, HooksConfig, Http2Config, JwtConfig, LogConfig, LogFormat,
+    LogLevel, MeshConfig, MulticastConfig, NodeConfig, OortConfig, OortDigest, PolicyKind,
+    PresenceConfig, SameSite, SecurityConfig, ServiceHook, ServicesConfig, SetiConfig, TlsConfig,
+    TokenAlgorithm,
 };

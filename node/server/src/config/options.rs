@@ -114,6 +114,9 @@ const API_BODY_BYTES_MAX: i64 = 7 << 20;
 /// A gibibyte: no size in a configuration is meant to be larger.
 const BYTES_MAX: i64 = 1 << 30;
 
+/// Browsers keep no cookie for longer.
+const MAX_AGE_S: i64 = 400 * 86_400;
+
 /// The largest window that HTTP/2 knows.
 const STREAM_WINDOW_BYTES_MAX: i64 = (1 << 31) - 1;
 
@@ -129,12 +132,30 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
 
         "client.listen", client.listen, "Where clients are accepted (HTTP and WebSocket).";
         "client.path", client.path, "The Bayeux endpoint.";
+        "client.further_paths", client.further_paths,
+            "Further endpoints of the same node, as for clients that were configured for another server.";
+        "client.subprotocol", client.subprotocol, like "\"bayeux\"",
+            "The WebSocket sub-protocol (CometD: ws.protocol): clients must offer it, and it is agreed to. When absent: none is asked for, and none agreed to.";
         "client.url", client.url, like "\"http://n1.example:8080/cometd\"",
             "How others reach this endpoint (CometD: oort.url); when absent: made from the listening address and the path.";
         "client.allowed_origins", client.allowed_origins,
             "Exact origins that may use the endpoint from a browser; empty: the same host only.";
         "client.max_connections", client.max_connections, in 1..=10_000_000,
             "Connections at one time; further ones are closed at once.";
+        "client.max_connections_per_address", client.max_connections_per_address, in 0..=10_000_000,
+            "Connections from one address at one time (IPv6: one /64), further ones are closed at once; those of trusted proxies are not counted. 0: no limit.";
+        "client.max_sessions_per_address", client.max_sessions_per_address, in 0..=10_000_000,
+            "Sessions of one address (IPv6: one /64); further handshakes are refused with 429 and the advice to try again. 0: no limit.";
+        "client.handshakes_per_second", client.handshakes_per_second, in 0..=10_000_000,
+            "Handshakes of all clients in a second; further ones are refused with 429 and the advice to try again. 0: no limit.";
+        "client.handshake_burst", client.handshake_burst, in 1..=10_000_000,
+            "How many of them may come at once after a pause, as when a sibling has ended.";
+        "client.handshakes_per_second_per_address", client.handshakes_per_second_per_address, in 0..=10_000_000,
+            "The same for one address (IPv6: one /64). 0: no limit.";
+        "client.handshake_burst_per_address", client.handshake_burst_per_address, in 1..=10_000_000,
+            "How many handshakes of one address may come at once after a pause.";
+        "client.max_unfinished_bytes", client.max_unfinished_bytes, in 65_536..=i64::MAX,
+            "Bytes of bodies and WebSocket messages that clients have begun to send, all together; beyond, the one that sends more gets 503 or 1013.";
         "client.header_timeout_ms", client.header_timeout_ms, in 100..=DAY_MS,
             "Time for the head of a request to arrive, counted from the connection or from the answer before it.";
         "client.body_timeout_ms", client.body_timeout_ms, in 100..=DAY_MS, "Time for the body of a request to arrive.";
@@ -199,6 +220,28 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.dns.interval_ms", mesh.dns.interval_ms, in 100..=DAY_MS,
             "Longest time between two questions; the shortest is half of it.";
         "mesh.dns.servers", mesh.dns.servers, "Name servers to ask, with port; empty: those of /etc/resolv.conf.";
+        "mesh.oort.enabled", mesh.oort.enabled,
+            "Whether CometD's Java nodes may join, in the dialect of Oort, on the mesh listener. The digest that they are recognised by travels in clear text and can be replayed: see docs/oort-interop.md.";
+        "mesh.oort.url", mesh.oort.url, like "\"http://10.0.0.1:7400/cometd\"",
+            "Oort URL of this node (CometD: oort.url); its path is that of the mesh listener. When absent: http://, the mesh address, and /cometd.";
+        "mesh.oort.aliases", mesh.oort.aliases, "Other URLs by which Java nodes may dial this one.";
+        "mesh.oort.secret_file", mesh.oort.secret_file, like "\"/etc/halley/oort-secret\"",
+            "A file with the secret of the Java nodes (CometD: oort.secret), at least 32 bytes, and another one than that of the mesh.";
+        "mesh.oort.secret", mesh.oort.secret, like "\"at least 32 bytes, the same on all Java nodes\"",
+            "The secret itself, instead of a file.";
+        "mesh.oort.digest", mesh.oort.digest,
+            "Digest of the secret that this node shows: \"sha-512\" as CometD 8, or \"sha-1\" as CometD before 8, and then both are accepted.";
+        "mesh.oort.cloud", mesh.oort.cloud, "Oort URLs of Java nodes to begin with (CometD: oort.cloud).";
+        "mesh.oort.multicast", mesh.oort.multicast, like "\"239.255.0.1:5577\"",
+            "Group and port in which Java nodes announce themselves, not those of mesh.multicast; interface, ttl and interval are those. When absent: they are not looked for there.";
+        "mesh.oort.channels_max", mesh.oort.channels_max, in 1..=1_000_000,
+            "More channels than these are not asked for one by one at Java nodes: everything is.";
+        "mesh.oort.max_message_bytes", mesh.oort.max_message_bytes, in 1024..=(64 << 20),
+            "Longest message, sent to or accepted from a Java node. What is longer is not sent: Java nodes take 65536 unless ws.maxMessageSize says otherwise.";
+        "mesh.oort.timeout_ms", mesh.oort.timeout_ms, in 1000..=60_000,
+            "How long the connect of a Java node is held.";
+        "mesh.oort.max_interval_ms", mesh.oort.max_interval_ms, in 1000..=300_000,
+            "How long a Java node whose connection is lost may take to come back before it has left.";
 
         "admin.listen", admin.listen, "Where /healthz, /readyz, /metrics and /admin/ are served.";
         "admin.token_file", admin.token_file, like "\"/etc/halley/admin-token\"",
@@ -248,8 +291,21 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Milliseconds between two looks for channels that nobody uses; they go after three.";
         "session.broadcastToPublisher", session.broadcast_to_publisher,
             "Whether a publisher that is subscribed gets its own messages.";
-        "session.browserCookieName", client.browser_cookie_name,
+        "session.browserCookieName", client.browser_cookie.name,
             "Name of the cookie that ties the sessions of one browser together over HTTP. Cookies know no ports: nodes that browsers reach at one host name and different ports need different names.";
+        "session.browserCookieDomain", client.browser_cookie.domain, like "\"example.com\"",
+            "Domain of that cookie; when absent: the host that set it.";
+        "session.browserCookiePath", client.browser_cookie.path, "Path of that cookie.";
+        "session.browserCookieMaxAge", client.browser_cookie.max_age_s, in -1..=MAX_AGE_S,
+            "Seconds for which the browser keeps that cookie; -1: until it ends.";
+        "session.browserCookieHttpOnly", client.browser_cookie.http_only,
+            "Whether scripts of the page cannot read that cookie.";
+        "session.browserCookieSecure", client.browser_cookie.secure,
+            "Whether that cookie gets Secure where the client's connection is encrypted, up to the node or to a trusted proxy.";
+        "session.browserCookieSameSite", client.browser_cookie.same_site,
+            "Whether requests that another site caused carry that cookie; pages of other sites need \"None\" (and encryption). Empty: the attribute is left out.";
+        "session.browserCookiePartitioned", client.browser_cookie.partitioned,
+            "Whether that cookie gets Partitioned beside Secure, so that each site in which the page is embedded has its own.";
         "session.maxSessionsPerBrowser", session.max_sessions_per_browser, in -1..=1_000_000,
             "Connects of one browser that are held at one time over HTTP; -1: unlimited, 0: none is held.";
         "session.http2MaxSessionsPerBrowser", session.http2_max_sessions_per_browser, in -1..=1_000_000,
@@ -344,6 +400,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "seti.trust_handshake_user", seti.trust_handshake_user,
             "Take the user of a session from the handshake's ext.halley.user. Anyone can claim any name: only for demonstrations and behind a proxy that sets it.";
         "seti.direct", seti.direct, "Offer direct messages between users on /service/user.";
+        "seti.grace_ms", seti.grace_ms, in 0..=600_000,
+            "In a cluster: how long a user stays present whose session or node was lost; back in time, on any node, it was never away. 0: not at all.";
 
         "presence.enabled", presence.enabled, "Offer the users that are present on /halley/presence.";
         "presence.nodes", presence.nodes, "Offer the nodes of the cluster on /halley/cluster.";

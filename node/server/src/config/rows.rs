@@ -169,12 +169,6 @@ pub static ROW_LISTS: LazyLock<Vec<RowList>> = LazyLock::new(|| {
         "publish", publish, false, like "[\"member\"]", "Roles that may publish; when absent: nobody.";
         "create", create, false, like "[\"admin\"]", "Roles that may name a channel that does not exist yet; when absent: whoever may do what names it.";
     };
-    let services_hooks = rows! {
-        "services.hooks", ServiceHook in services.hooks,
-            "Which calls on service channels the application answers over HTTP. A pattern answers for what has no row of its own.";
-        "pattern", pattern, true, like "\"/service/app/**\"", "The channels.";
-        "url", url, true, like "\"http://127.0.0.1:9000/call\"", "The address that answers.";
-    };
     let api_tokens = rows! {
         "api.tokens", ApiToken in api.tokens,
             "The applications that may use the HTTP API, each with a token of its own.";
@@ -182,6 +176,12 @@ pub static ROW_LISTS: LazyLock<Vec<RowList>> = LazyLock::new(|| {
         "token_file", token_file, true, like "\"/etc/halley/api-shop\"", "A file with its token, at least 32 visible ASCII characters. While it is replaced: one per line, at most 4; read again every 5 s and on SIGHUP.";
         "roles", roles, true, like "[\"publish\", \"call\"]", "What it may do: read (see channels, sessions, users), publish (to channels and users), call (services), manage (disconnect sessions and users).";
         "channels", channels, false, like "[\"/shop/**\", \"/service/shop/*\"]", "The channels and services that it may read, publish to and call; when absent: all.";
+    };
+    let services_hooks = rows! {
+        "services.hooks", ServiceHook in services.hooks,
+            "Which calls on service channels the application answers over HTTP. A pattern answers for what has no row of its own.";
+        "pattern", pattern, true, like "\"/service/app/**\"", "The channels.";
+        "url", url, true, like "\"http://127.0.0.1:9000/call\"", "The address that answers.";
     };
     vec![security_channels, services_hooks, api_tokens]
 });

@@ -70,6 +70,20 @@ pub struct ClientConfig {
     pub allowed_origins: Vec<String>,
     /// Connections at one time; further ones are closed at once.
     pub max_connections: usize,
+    /// Connections from one address at one time; 0: no limit. Proxies that are trusted are not counted.
+    pub max_connections_per_address: usize,
+    /// Sessions of one address; 0: no limit.
+    pub max_sessions_per_address: usize,
+    /// Handshakes of all clients in a second; 0: no limit.
+    pub handshakes_per_second: u32,
+    /// Handshakes of all clients at once after a pause.
+    pub handshake_burst: u32,
+    /// Handshakes of one address in a second; 0: no limit.
+    pub handshakes_per_second_per_address: u32,
+    /// Handshakes of one address at once after a pause.
+    pub handshake_burst_per_address: u32,
+    /// Bytes of messages that clients have begun to send, all together.
+    pub max_unfinished_bytes: usize,
     /// Time for the head of a request to arrive, counted from the connection or from the last answer.
     pub header_timeout_ms: u64,
     /// Time for the body of a request to arrive.
@@ -80,8 +94,12 @@ pub struct ClientConfig {
     pub idle_timeout_ms: u64,
     /// A write that makes no progress for this long ends the connection.
     pub write_timeout_ms: u64,
-    /// Name of the cookie that ties the sessions of one browser together over HTTP.
-    pub browser_cookie_name: String,
+    /// The cookie that ties the sessions of one browser together over HTTP.
+    pub browser_cookie: BrowserCookieConfig,
+    /// Further endpoints of the same node.
+    pub further_paths: Vec<String>,
+    /// The WebSocket sub-protocol that clients must offer; `None`: none is asked for, and none agreed to.
+    pub subprotocol: Option<String>,
     /// Accept requests by script tags.
     pub callback_polling: bool,
     /// Answer `/` with the demonstration page.
@@ -92,6 +110,65 @@ pub struct ClientConfig {
     pub tls: TlsConfig,
     /// `[client.http2]`
     pub http2: Http2Config,
+}
+
+impl ClientConfig {
+    /// All endpoints, the first of which is the one that others are told.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.path)
+            .chain(&self.further_paths)
+            .map(String::as_str)
+    }
+}
+
+/// `session.browserCookie…`: attributes of the browser cookie.
+#[derive(Debug, Clone)]
+pub struct BrowserCookieConfig {
+    /// Its name.
+    pub name: String,
+    /// `Domain`; `None`: the host that set it.
+    pub domain: Option<String>,
+    /// `Path`.
+    pub path: String,
+    /// `Max-Age` in seconds; negative: the cookie goes with the browser.
+    pub max_age_s: i64,
+    /// `HttpOnly`.
+    pub http_only: bool,
+    /// `Secure`, where the client's connection is encrypted.
+    pub secure: bool,
+    /// `SameSite`.
+    pub same_site: SameSite,
+    /// `Partitioned`, where `Secure` is there.
+    pub partitioned: bool,
+}
+
+impl Default for BrowserCookieConfig {
+    fn default() -> Self {
+        Self {
+            name: "BAYEUX_BROWSER".into(),
+            domain: None,
+            path: "/".into(),
+            max_age_s: -1,
+            http_only: true,
+            secure: true,
+            same_site: SameSite::Lax,
+            partitioned: false,
+        }
+    }
+}
+
+/// Whether the browser sends the cookie with requests that another site caused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SameSite {
+    /// Never.
+    Strict,
+    /// Only when the user goes there.
+    #[default]
+    Lax,
+    /// Always; browsers want `Secure` with it.
+    None,
+    /// The attribute is left out, and the browser chooses.
+    Absent,
 }
 
 /// `[client.tls]`: encryption up to the node; off without a certificate.
@@ -153,12 +230,21 @@ impl Default for ClientConfig {
             url: None,
             allowed_origins: Vec::new(),
             max_connections: 100_000,
+            max_connections_per_address: 0,
+            max_sessions_per_address: 0,
+            handshakes_per_second: 5_000,
+            handshake_burst: 50_000,
+            handshakes_per_second_per_address: 0,
+            handshake_burst_per_address: 100,
+            max_unfinished_bytes: 256 << 20,
             header_timeout_ms: 30_000,
             body_timeout_ms: 30_000,
             max_header_bytes: 16_384,
             idle_timeout_ms: 300_000,
             write_timeout_ms: 30_000,
-            browser_cookie_name: "BAYEUX_BROWSER".into(),
+            browser_cookie: BrowserCookieConfig::default(),
+            further_paths: Vec::new(),
+            subprotocol: None,
             callback_polling: false,
             demo: false,
             trusted_proxies: Vec::new(),
@@ -199,6 +285,8 @@ pub struct MeshConfig {
     pub multicast: MulticastConfig,
     /// `[mesh.dns]`
     pub dns: DnsConfig,
+    /// `[mesh.oort]`
+    pub oort: OortConfig,
     /// True when this node takes part in a cluster. Written by the checks, read by the wiring.
     pub(super) clustered: bool,
 }
@@ -220,6 +308,7 @@ impl Default for MeshConfig {
             join_wait_ms: 1000,
             multicast: MulticastConfig::default(),
             dns: DnsConfig::default(),
+            oort: OortConfig::default(),
             clustered: false,
         }
     }
@@ -274,6 +363,63 @@ impl Default for DnsConfig {
             servers: Vec::new(),
         }
     }
+}
+
+/// `[mesh.oort]`: a cluster together with CometD's Java nodes.
+#[derive(Debug, Clone)]
+pub struct OortConfig {
+    /// Whether Java nodes may join.
+    pub enabled: bool,
+    /// This node's Oort URL; `None`: from the mesh address.
+    pub url: Option<String>,
+    /// Other URLs by which Java nodes may dial this one.
+    pub aliases: Vec<String>,
+    /// A file with the secret that the Java nodes have.
+    pub secret_file: Option<PathBuf>,
+    /// The secret itself, or what is in the file.
+    pub secret: Option<Secret>,
+    /// Which digest of the secret this node shows.
+    pub digest: OortDigest,
+    /// Java nodes by URL.
+    pub cloud: Vec<String>,
+    /// The group in which Java nodes announce themselves; `None`: they are not looked for there.
+    pub multicast: Option<SocketAddr>,
+    /// More channels than these are not asked for one by one.
+    pub channels_max: usize,
+    /// Longest message, sent or accepted.
+    pub max_message_bytes: usize,
+    /// How long a Java node's connect is held.
+    pub timeout_ms: u64,
+    /// How long a Java node whose connection is lost may take to come back.
+    pub max_interval_ms: u64,
+}
+
+impl Default for OortConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            url: None,
+            aliases: Vec::new(),
+            secret_file: None,
+            secret: None,
+            digest: OortDigest::Sha512,
+            cloud: Vec::new(),
+            multicast: None,
+            channels_max: 10_000,
+            max_message_bytes: 1 << 20,
+            timeout_ms: 10_000,
+            max_interval_ms: 5_000,
+        }
+    }
+}
+
+/// Which digest of the Oort secret a node shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OortDigest {
+    /// That of CometD 8. Only it is accepted.
+    Sha512,
+    /// That of CometD before 8. Both are accepted.
+    Sha1,
 }
 
 /// A way to find siblings.
@@ -606,6 +752,8 @@ pub struct SetiConfig {
     pub trust_handshake_user: bool,
     /// Offer direct messages on `/service/user`.
     pub direct: bool,
+    /// How long a user is kept present whose session or node was lost.
+    pub grace_ms: u64,
 }
 
 /// `[presence]`: who is there.

@@ -64,13 +64,20 @@ fn rows(items: &[Value], keys: &[&str]) -> Vec<Vec<String>> {
 pub(super) fn members(answer: &Value) -> String {
     let mut out = String::new();
     let members = list(answer, "members");
-    let mut shown = rows(members, &["name", "mesh", "client", "incarnation"]);
+    let mut shown = rows(
+        members,
+        &["name", "dialect", "mesh", "client", "incarnation"],
+    );
     for (row, member) in shown.iter_mut().zip(members) {
         if member["this"] == true {
             row[0] += " *";
         }
     }
-    table(&mut out, &["NAME", "MESH", "CLIENT", "INCARNATION"], &shown);
+    table(
+        &mut out,
+        &["NAME", "DIALECT", "MESH", "CLIENT", "INCARNATION"],
+        &shown,
+    );
     for conflict in list(answer, "conflicts") {
         let (name, holder) = (cell(&conflict["name"]), cell(&conflict["holder"]));
         let _ = writeln!(out, "name conflict: {holder} is also called {name}");

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
+use hyper::body::Body;
+
+use super::unfinished::Part;
 
 /// Bytes of a too large body that are read and dropped before the answer, so that a client that writes first and reads
 /// afterwards gets it.
@@ -21,10 +22,19 @@ const DRAIN_TIME_MAX: Duration = Duration::from_millis(300);
 pub(crate) enum BodyFault {
     TooLarge,
     Broken,
+    /// All clients together have begun too much.
+    Crowded,
 }
 
-/// Reads the whole body, at most `bytes_max`; one that came in one piece is not copied.
-pub(crate) async fn read_body(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyFault> {
+/// Reads the whole body, at most `bytes_max`; one that came in one piece is not copied. What has come of one that is not whole yet counts in `unfinished`.
+pub(crate) async fn read_body<B>(
+    mut body: B,
+    bytes_max: usize,
+    mut unfinished: Option<Part>,
+) -> Result<Bytes, BodyFault>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let declared = body.size_hint().lower();
     if declared > bytes_max as u64 {
         drain(body).await;
@@ -53,11 +63,22 @@ pub(crate) async fn read_body(mut body: Body, bytes_max: usize) -> Result<Bytes,
                 joined = Some(both);
             }
         }
+        if let Some(unfinished) = &mut unfinished
+            && !body.is_end_stream()
+        {
+            let held = joined.as_ref().map_or(whole.len(), BytesMut::capacity);
+            if !unfinished.set(held) {
+                return Err(BodyFault::Crowded);
+            }
+        }
     }
     Ok(joined.map_or(whole, BytesMut::freeze))
 }
 
-async fn drain(mut body: Body) {
+async fn drain<B>(mut body: B)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let _ = tokio::time::timeout(DRAIN_TIME_MAX, async {
         let mut left = DRAIN_BYTES_MAX;
         while let Some(Ok(frame)) = body.frame().await {

@@ -1,4 +1,4 @@
-//! Caller an accepted socket to the task that serves it.
+//! Hands an accepted socket to the task that serves it.
 //!
 //! ```text
 //! TLS:        handshake ── ALPN ───┬─ h2 ──> HTTP/2 task
@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::serve::{Caller, Serve};
+use super::strict::Watched;
 use super::timed_io::TimedIo;
 use super::{Shared, Stream, http2};
 
@@ -114,16 +115,15 @@ fn serve_http1(
     stream: Stream,
     caller: Caller,
 ) -> impl Future<Output = ()> + Send {
+    let (stream, length_seen) = Watched::new(stream);
+    let serve = Serve::new(&shared.routes, caller).watching(length_seen);
     let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.limits.header_timeout)
         .max_buf_size(shared.limits.max_header_bytes)
         .keep_alive(true)
         .half_close(false)
-        .serve_connection(
-            TokioIo::new(stream),
-            Serve::new(shared.router.clone(), caller),
-        )
+        .serve_connection(TokioIo::new(stream), serve)
         .with_upgrades();
     async move {
         let ended = tokio::select! {
@@ -146,7 +146,7 @@ fn http2(shared: &Arc<Shared>, stream: Stream, caller: Caller) {
     shared.tracker.spawn(http2::serve(
         stream,
         caller,
-        Serve::new(shared.router.clone(), caller),
+        Serve::new(&shared.routes, caller),
         shared.limits,
         settings,
         shared.tracker.clone(),
@@ -165,6 +165,7 @@ mod tests {
 
     use super::super::Limits;
     use super::*;
+    use crate::proxies::Proxies;
 
     /// What a connection over HTTP/1.1 holds beside its buffers.
     const FUTURE_BYTES_MAX: usize = 1024;
@@ -175,9 +176,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let second = Duration::from_secs(1);
         let shared = Arc::new(Shared {
-            router: Router::new(),
+            routes: Router::new().into(),
             limits: Limits {
                 max_connections: 1,
+                max_connections_per_address: 0,
                 header_timeout: second,
                 write_timeout: second,
                 max_header_bytes: 8192,
@@ -186,6 +188,7 @@ mod tests {
             tls: None,
             tracker: TaskTracker::new(),
             close: CancellationToken::new(),
+            proxies: Proxies::new(&[]),
             metrics: None,
         });
         let stream = TcpStream::connect(address).await.unwrap();

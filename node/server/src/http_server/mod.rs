@@ -12,34 +12,44 @@
 mod body;
 mod connection;
 mod http2;
+mod per_address;
+mod routes;
 mod serve;
 mod stream;
+mod strict;
 mod timed_io;
+mod unfinished;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
+use crate::proxies::Proxies;
 use crate::tls::Tls;
 
 pub(crate) use body::{BodyFault, is_utf8, read_body};
 pub(crate) use http2::Http2Limits;
+use per_address::{PerAddress, Place};
+pub(crate) use routes::{Answer, Direct, Routes};
 pub(crate) use serve::Caller;
 pub(crate) use stream::Stream;
+pub(crate) use strict::Watched;
 pub(crate) use timed_io::TimedIo;
+pub(crate) use unfinished::{Part, Unfinished};
 
 /// Bounds of one listener.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) max_connections: usize,
+    /// 0: no limit.
+    pub(crate) max_connections_per_address: usize,
     pub(crate) header_timeout: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) max_header_bytes: usize,
@@ -59,13 +69,15 @@ pub(crate) struct HttpServer {
 /// What the connections of a listener share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) router: Router,
+    pub(crate) routes: Routes,
     pub(crate) limits: Limits,
     /// `None`: clear text.
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) tracker: TaskTracker,
     /// Ends connections, after what they are answering.
     pub(crate) close: CancellationToken,
+    /// Their connections are not counted by address.
+    pub(crate) proxies: Proxies,
     /// Counts refused connections, on the client listener.
     pub(crate) metrics: Option<Arc<Metrics>>,
 }
@@ -77,6 +89,8 @@ impl HttpServer {
     /// Accepts until told to stop.
     pub(crate) async fn run(self) {
         let slots = Arc::new(Semaphore::new(self.shared.limits.max_connections));
+        let limit = self.shared.limits.max_connections_per_address;
+        let per_address = (limit > 0).then(|| PerAddress::new(limit));
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -96,12 +110,31 @@ impl HttpServer {
                 debug!(%from, "connection refused: at the limit of connections");
                 continue;
             };
-            let io = self.prepare(stream, slot);
+            let address = from.ip().to_canonical();
+            let mut place = None;
+            if let Some(per_address) = &per_address
+                && !self.shared.proxies.trusts(address)
+            {
+                place = per_address.take(address.into());
+                if place.is_none() {
+                    if let Some(metrics) = &self.shared.metrics {
+                        metrics.refuse(Limit::ConnectionsPerAddress);
+                    }
+                    debug!(%from, "connection refused: its address has all it may have");
+                    continue;
+                }
+            }
+            let io = self.prepare(stream, slot, place);
             connection::start(&self.shared, io, from);
         }
     }
 
-    fn prepare(&self, stream: TcpStream, slot: tokio::sync::OwnedSemaphorePermit) -> TimedIo {
+    fn prepare(
+        &self,
+        stream: TcpStream,
+        slot: OwnedSemaphorePermit,
+        place: Option<Place>,
+    ) -> TimedIo {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "cannot switch off delayed sending");
         }
@@ -110,7 +143,7 @@ impl HttpServer {
             .metrics
             .as_ref()
             .map(|metrics| metrics.connections.clone());
-        TimedIo::new(stream, self.shared.limits.write_timeout).with_slot(slot, gauge)
+        TimedIo::new(stream, self.shared.limits.write_timeout).with_slot(slot, place, gauge)
     }
 
     async fn pause_after(&self, error: &io::Error) {

@@ -1,17 +1,25 @@
-//! Caller a request on a connection to the router.
+//! Hands a request on a connection to the router.
 
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
+use axum::body::Body;
 use axum::response::Response;
+use futures_util::future::{Either, ready};
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use tracing::debug;
 
 use super::http2::{Activity, Answering};
+use super::routes::{Answer, Direct, Routes};
+use super::strict::{self, LengthSeen};
 
 /// Where a request came from; an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,15 +34,26 @@ pub(crate) struct Caller {
 #[derive(Debug, Clone)]
 pub(super) struct Serve {
     router: TowerToHyperService<Router>,
+    direct: Option<Arc<dyn Direct>>,
     caller: Caller,
+    /// Only under HTTP/1.1.
+    length_seen: Option<LengthSeen>,
 }
 
 impl Serve {
-    pub(super) fn new(router: Router, caller: Caller) -> Self {
+    pub(super) fn new(routes: &Routes, caller: Caller) -> Self {
         Self {
-            router: TowerToHyperService::new(router),
+            router: TowerToHyperService::new(routes.router.clone()),
+            direct: routes.direct.clone(),
             caller,
+            length_seen: None,
         }
+    }
+
+    /// The same, on a stream that is watched.
+    pub(super) fn watching(mut self, length_seen: LengthSeen) -> Self {
+        self.length_seen = Some(length_seen);
+        self
     }
 
     /// The same, counting what it answers.
@@ -49,12 +68,43 @@ impl Serve {
 impl Service<Request<Incoming>> for Serve {
     type Response = Response;
     type Error = std::convert::Infallible;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Future =
+        Either<<TowerToHyperService<Router> as Service<Request<Incoming>>>::Future, DirectAnswer>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if let Some(fault) = strict::fault(&request, self.length_seen.as_ref()) {
+            debug!(from = %self.caller.peer, fault, "request refused");
+            return Either::Right(DirectAnswer(Box::pin(ready(refusal(fault)))));
+        }
         request.extensions_mut().insert(self.caller);
-        self.router.call(request)
+        match &self.direct {
+            Some(direct) if direct.takes(&request) => {
+                Either::Right(DirectAnswer(Arc::clone(direct).answer(request)))
+            }
+            _ => Either::Left(self.router.call(request)),
+        }
     }
+}
+
+/// The answer to a request that went past the router.
+pub(super) struct DirectAnswer(Answer);
+
+impl Future for DirectAnswer {
+    type Output = Result<Response, std::convert::Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx).map(Ok)
+    }
+}
+
+/// The answer to a request that cannot be trusted; the last on its connection.
+fn refusal(text: &'static str) -> Response {
+    let mut answer = Response::new(Body::from(text));
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// Counts the requests that are being answered.

@@ -18,6 +18,17 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TimedIo>>),
 }
 
+impl Stream {
+    /// Whether there may be something to read; otherwise the task is woken once there is. In clear text this asks no system call; TLS is
+    /// always taken as ready.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Clear(stream) => stream.poll_read_ready(cx),
+            Self::Tls(_) => Poll::Ready(()),
+        }
+    }
+}
+
 macro_rules! inner {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
@@ -30,13 +41,35 @@ macro_rules! inner {
     };
 }
 
+impl Stream {
+    /// Bytes that were read from it so far, without those of encryption.
+    pub(crate) fn received(&self) -> u64 {
+        match self {
+            Self::Clear(io) => io.received(),
+            Self::Tls(tls) => tls.get_ref().0.received(),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        inner!(self, stream => Pin::new(stream).poll_read(cx, buf))
+        let before = buf.filled().len();
+        match self.get_mut() {
+            Self::Clear(io) => {
+                let read = Pin::new(&mut *io).poll_read(cx, buf);
+                io.note(buf.filled().len() - before);
+                read
+            }
+            Self::Tls(tls) => {
+                let read = Pin::new(&mut **tls).poll_read(cx, buf);
+                tls.get_mut().0.note(buf.filled().len() - before);
+                read
+            }
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
+use super::per_address::Place;
+
 /// The stream and the time a write may wait without progress.
 #[derive(Debug)]
 pub(crate) struct TimedIo {
@@ -25,6 +27,8 @@ pub(crate) struct TimedIo {
     unread: Option<Box<Unread>>,
     /// Given back when the stream is dropped, whoever holds it then.
     slot: Option<Slot>,
+    /// Bytes that were read from it, as the one above counts them.
+    received: u64,
 }
 
 /// The bytes from `next` on.
@@ -38,6 +42,7 @@ struct Unread {
 #[derive(Debug)]
 struct Slot {
     _permit: OwnedSemaphorePermit,
+    _place: Option<Place>,
     gauge: Option<IntGauge>,
 }
 
@@ -57,6 +62,7 @@ impl TimedIo {
             waiting: None,
             unread: None,
             slot: None,
+            received: 0,
         }
     }
 
@@ -64,6 +70,7 @@ impl TimedIo {
     pub(crate) fn with_slot(
         mut self,
         permit: OwnedSemaphorePermit,
+        place: Option<Place>,
         gauge: Option<IntGauge>,
     ) -> Self {
         if let Some(gauge) = &gauge {
@@ -71,9 +78,20 @@ impl TimedIo {
         }
         self.slot = Some(Slot {
             _permit: permit,
+            _place: place,
             gauge,
         });
         self
+    }
+
+    /// Bytes that were read, see [`TimedIo::note`].
+    pub(super) const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Counts bytes that were read, without those of encryption.
+    pub(super) const fn note(&mut self, bytes: usize) {
+        self.received += bytes as u64;
     }
 
     /// Puts bytes in front of what is read next.
@@ -82,6 +100,15 @@ impl TimedIo {
             bytes: bytes.into(),
             next: 0,
         }));
+    }
+
+    /// See [`super::Stream::poll_read_ready`].
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.unread.is_some() {
+            return Poll::Ready(());
+        }
+        // An error shows in the read.
+        self.stream.poll_read_ready(cx).map(drop)
     }
 
     fn bounded<T>(

@@ -4,6 +4,7 @@
 //! clients down, and nothing piles up. Whatever goes wrong refuses.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,9 @@ struct HandshakeQuestion<'a> {
     hook: &'static str,
     node: &'a str,
     ext: Option<&'a RawValue>,
+    /// The header, whatever its scheme.
+    authorization: Option<&'a str>,
+    address: Option<IpAddr>,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +129,8 @@ impl Hooks {
             node: &self.node,
             // Validated by the engine; what this parser does not like is left out, and the application sees that.
             ext: message.ext().and_then(|ext| serde_json::from_str(ext).ok()),
+            authorization: message.request().header("authorization"),
+            address: message.request().remote_address(),
         };
         let body = serde_json::to_vec(&question).unwrap_or_default();
         let (hooks, permissions) = (Arc::clone(self), Arc::clone(permissions));

@@ -135,7 +135,8 @@ impl Security {
     }
 }
 
-/// The token in a handshake: `ext.authentication.token`, else `ext.token`.
+/// The token in a handshake: `ext.authentication.token`, else `ext.token`, else what the header `Authorization: Bearer` of its
+/// request has.
 fn token_of(message: &Message<'_>) -> Result<String, TokenRefusal> {
     let field = |name| match message.ext_field(name) {
         None => Ok(Value::Null),
@@ -155,9 +156,20 @@ fn token_of(message: &Message<'_>) -> Result<String, TokenRefusal> {
     }
     match token {
         Value::String(token) => Ok(token),
-        Value::Null => Err(TokenRefusal::Missing),
+        Value::Null => bearer(message)
+            .map(str::to_owned)
+            .ok_or(TokenRefusal::Missing),
         _ => Err(TokenRefusal::Invalid("the token is not a text")),
     }
+}
+
+/// The token in the header; other schemes are no affair of ours.
+fn bearer<'m>(message: &Message<'m>) -> Option<&'m str> {
+    let (scheme, token) = message.request().header("authorization")?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim())
+        .filter(|token| !token.is_empty())
 }
 
 fn recognise(

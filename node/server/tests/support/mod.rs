@@ -387,6 +387,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
         let (socket, _) = within("upgrade", tokio_tungstenite::client_async(url, stream))
             .await
             .expect("the upgrade succeeds");
+        Self::of(socket)
+    }
+
+    /// On a WebSocket that is open.
+    pub fn of(socket: WebSocketStream<S>) -> Self {
         Self {
             socket,
             client_id: String::new(),
@@ -416,6 +421,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
             .send(Message::text(text.into()))
             .await
             .expect("sends");
+    }
+
+    pub async fn ping(&mut self, content: &[u8]) {
+        let frame = Message::Ping(content.to_vec().into());
+        self.socket.send(frame).await.expect("sends");
     }
 
     /// Sends one message with the next id, and does not wait.

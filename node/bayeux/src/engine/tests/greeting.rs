@@ -71,7 +71,7 @@ fn in_the_frames_behind_over_websocket() {
 }
 
 #[test]
-fn with_acknowledgement() {
+fn a_greeting_with_acknowledgement() {
     let engine = greeting(2, |_| {});
     let ask = json!({"channel":"/meta/handshake","ext":{"ack":true}});
     let connect = |id: &Value, ack: u32| json!({"channel":"/meta/connect","clientId":id,"id":"1","ext":{"ack":ack}});

@@ -134,7 +134,7 @@ fn over_long_polling() {
 
 /// AcknowledgeExtensionTest: what was sent and not confirmed comes again at once; what is lazy and was not sent still waits.
 #[test]
-fn with_acknowledgement() {
+fn lazy_messages_with_acknowledgement() {
     let engine = lazy(|_| {});
     let mut ws = Ws::new(&engine);
     let reply = ws.ask(json!({"channel":"/meta/handshake","ext":{"ack":true}}));

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 #[test]
 fn an_idle_session_is_small() {
     // With its held connect and its acknowledgements boxed, and 16 bytes for what the policy attaches.
-    assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
+    // And 8 where its client is counted.
+    assert!(size_of::<Session>() <= 328, "{}", size_of::<Session>());
     assert!(
         size_of::<crate::session::Hold>() <= 96,
         "{}",

@@ -5,6 +5,7 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
@@ -54,7 +55,7 @@ public final class Agent {
     private Object carryOut(Order order) throws Exception {
         String name = order.text("client");
         if (order.text("order").equals("connect")) {
-            Client client = new Client(order.text("url"), order.text("transport"));
+            Client client = new Client(order.text("url"), order.text("transport"), order.value("extensions") == null ? List.of() : order.texts("extensions"));
             clients.put(name, client);
             return client.connect(order.text("user"));
         }
@@ -67,6 +68,8 @@ public final class Agent {
             case "subscribe_many" -> client.subscribeMany(order.texts("channels"));
             case "unsubscribe" -> client.unsubscribe(order.text("channel"));
             case "publish" -> client.publish(order.text("channel"), order.value("data"));
+            case "publish_binary" -> client.publishBinary(order.text("channel"), (Object[]) order.value("bytes"));
+            case "bytes" -> client.bytes(order.text("channel"), order.number("ms"));
             case "batch" -> client.batch(order.objects("messages"));
             case "message" -> client.message(order.text("channel"), order.value("data"), order.number("ms"));
             case "received" -> client.received(order.text("channel"));

@@ -1,6 +1,7 @@
 package org.halley;
 
 import jakarta.websocket.ContainerProvider;
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -10,11 +11,14 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
+import org.cometd.bayeux.BinaryData;
 import org.cometd.bayeux.Channel;
 import org.cometd.bayeux.Message;
 import org.cometd.bayeux.client.ClientSession;
 import org.cometd.bayeux.client.ClientSessionChannel;
 import org.cometd.client.BayeuxClient;
+import org.cometd.client.ext.AckExtension;
+import org.cometd.client.ext.BinaryExtension;
 import org.cometd.client.http.jetty.JettyHttpClientTransport;
 import org.cometd.client.transport.ClientTransport;
 import org.cometd.client.websocket.jakarta.WebSocketTransport;
@@ -30,11 +34,18 @@ final class Client {
     private long handshakes;
     private boolean connected;
 
-    Client(String url, String transport) throws Exception {
+    Client(String url, String transport, List<String> extensions) throws Exception {
         Map<String, Object> options = new HashMap<>();
         options.put(ClientTransport.MAX_NETWORK_DELAY_OPTION, 30_000L);
         bayeux = new BayeuxClient(url, transport(transport, options));
         bayeux.setOption(BayeuxClient.BACKOFF_INCREMENT_OPTION, 100L);
+        for (String extension : extensions) {
+            bayeux.addExtension(switch (extension) {
+                case "Ack" -> new AckExtension();
+                case "Binary" -> new BinaryExtension();
+                default -> throw new IllegalArgumentException("no such extension");
+            });
+        }
         bayeux.getChannel(Channel.META_HANDSHAKE).addListener((ClientSessionChannel.MessageListener) (channel, reply) -> {
             if (reply.isSuccessful()) {
                 arrived(() -> {
@@ -103,6 +114,27 @@ final class Client {
         Reply reply = new Reply();
         bayeux.getChannel(name).publish(data, reply);
         return reply.outcome();
+    }
+
+    Object publishBinary(String name, Object[] numbers) throws Exception {
+        byte[] bytes = new byte[numbers.length];
+        for (int i = 0; i < bytes.length; i += 1) {
+            bytes[i] = ((Number) numbers[i]).byteValue();
+        }
+        return publish(name, new BinaryData(ByteBuffer.wrap(bytes), true, Map.of("name", "picture")));
+    }
+
+    /** Waits until bytes arrive. */
+    Object bytes(String channel, long ms) throws Exception {
+        BinaryData data = until(
+            () -> messages(channel).stream().map(message -> message.get("data")).filter(BinaryData.class::isInstance)
+                .map(BinaryData.class::cast).findFirst().orElse(null),
+            ms, () -> messages(channel));
+        List<Object> numbers = new ArrayList<>();
+        for (byte value : data.asBytes()) {
+            numbers.add((long) (value & 0xFF));
+        }
+        return Map.of("bytes", numbers, "last", data.isLast(), "meta", data.getMetaData());
     }
 
     Object batch(List<Order> messages) throws Exception {
