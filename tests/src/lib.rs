@@ -10,7 +10,8 @@
 //!      ├─ Cable                                      what a client's connections run through, to be unplugged
 //!      ├─ HookServer                                 the application that answers calls
 //!      ├─ LoadBalancer                               HAProxy with deploy/haproxy/haproxy.cfg, unchanged
-//!      └─ Network                                    network namespaces joined by a bridge
+//!      ├─ Network                                    network namespaces joined by a bridge, cut, lossy or late
+//!      └─ TornCluster                                nodes on a Network, numbered traffic, and a History that is checked
 //! test ── sim::World                                 the cluster layer of several nodes in simulated time
 //! ```
 //!
@@ -24,6 +25,7 @@ pub mod cluster_of_processes;
 pub mod conversation;
 pub mod cut_proxy;
 pub mod dev_cluster;
+pub mod history;
 pub mod hook_server;
 pub mod java_server;
 pub mod load_balancer;
@@ -33,4 +35,5 @@ pub mod oort;
 pub mod patience;
 pub mod ports;
 pub mod sim;
+pub mod torn;
 pub mod turn;
