@@ -9,13 +9,14 @@
 //! ```
 //!
 //! Each MAC is HMAC-SHA-256 over a label that names the role and the step (so that nothing can be reflected), over
-//! everything said so far, and over the identities. Fields are preceded by their lengths. A dialler that cannot prove
+//! everything said so far, over the exporter of the TLS session if there is one below, and over the identities. Fields are preceded by their lengths. A dialler that cannot prove
 //! the secret learns nothing: it is cut off without a word.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use crate::tls::Binding;
 use crate::wire::{
     Challenge, Hello, LinkClaim, MAC_BYTES, NONCE_BYTES, Proof, Reached, Refusal, Refused,
     VERSION_RESUME, Versions, Welcome, encode_body,
@@ -42,6 +43,7 @@ pub(crate) enum AuthError {
 #[derive(Debug)]
 pub(crate) struct Dialler {
     hello: Hello,
+    binding: Binding,
 }
 
 /// The dialler's side after its proof.
@@ -54,13 +56,14 @@ pub(crate) struct DiallerProved {
 }
 
 impl Dialler {
-    pub(crate) fn new(nonce: [u8; NONCE_BYTES], versions: Versions) -> Self {
+    pub(crate) fn new(nonce: [u8; NONCE_BYTES], versions: Versions, binding: Binding) -> Self {
         Self {
             hello: Hello {
                 version_min: versions.min,
                 version_max: versions.max,
                 nonce,
             },
+            binding,
         }
     }
 
@@ -93,6 +96,7 @@ impl Dialler {
         let transcript = Transcript {
             hello: self.hello,
             challenge: challenge.clone(),
+            binding: self.binding,
         };
         let identity_bytes = encode_body(&identity);
         let secret = secrets.first();
@@ -163,6 +167,7 @@ impl Acceptor {
         hello: Hello,
         nonce: [u8; NONCE_BYTES],
         here: Versions,
+        binding: Binding,
     ) -> Result<(Self, Challenge), AuthError> {
         let there = Versions {
             min: hello.version_min,
@@ -177,6 +182,7 @@ impl Acceptor {
                 transcript: Transcript {
                     hello,
                     challenge: challenge.clone(),
+                    binding,
                 },
             },
             challenge,
@@ -236,6 +242,8 @@ impl AcceptorVerified {
 struct Transcript {
     hello: Hello,
     challenge: Challenge,
+    /// What each side has below it; never said.
+    binding: Binding,
 }
 
 impl Transcript {
@@ -243,7 +251,9 @@ impl Transcript {
         let hello = encode_body(&self.hello);
         let challenge = encode_body(&self.challenge);
         let said: [&[u8]; 2] = [&hello, &challenge];
-        mac(secret, label, said.into_iter().chain(parts.iter().copied()))
+        let binding = self.binding.part();
+        let before = said.into_iter().chain(binding.as_deref());
+        mac(secret, label, before.chain(parts.iter().copied()))
     }
 
     fn proof(

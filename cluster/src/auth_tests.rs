@@ -25,9 +25,14 @@ fn until_proof(
     acceptor_nonce: u8,
     secret: &Secrets,
 ) -> (DiallerProved, Proof, Acceptor) {
-    let dialler = Dialler::new([dialler_nonce; 32], Versions::ALL);
-    let (acceptor, challenge) =
-        Acceptor::new(dialler.hello(), [acceptor_nonce; 32], Versions::ALL).unwrap();
+    let dialler = Dialler::new([dialler_nonce; 32], Versions::ALL, Binding::NONE);
+    let (acceptor, challenge) = Acceptor::new(
+        dialler.hello(),
+        [acceptor_nonce; 32],
+        Versions::ALL,
+        Binding::NONE,
+    )
+    .unwrap();
     let (proved, proof) = dialler
         .prove(&challenge, secret, member("a"), 1, LinkClaim::default())
         .unwrap();
@@ -107,19 +112,26 @@ fn versions_are_negotiated() {
         version_max: max,
         nonce: [0; 32],
     };
-    let (_, challenge) = Acceptor::new(hello(0, 200), [0; 32], Versions::ALL).unwrap();
+    let (_, challenge) =
+        Acceptor::new(hello(0, 200), [0; 32], Versions::ALL, Binding::NONE).unwrap();
     assert_eq!(challenge.version, VERSION_MAX);
     assert_eq!(
-        Acceptor::new(hello(VERSION_MAX + 1, 200), [0; 32], Versions::ALL)
-            .unwrap_err()
-            .to_string(),
+        Acceptor::new(
+            hello(VERSION_MAX + 1, 200),
+            [0; 32],
+            Versions::ALL,
+            Binding::NONE
+        )
+        .unwrap_err()
+        .to_string(),
         "no common version of the mesh protocol: this node speaks 1 to 2, the other one 3 to 200"
     );
     // A downgrade by somebody in between changes the transcript, and the proof fails.
-    let dialler = Dialler::new([1; 32], Versions::ALL);
+    let dialler = Dialler::new([1; 32], Versions::ALL, Binding::NONE);
     let mut tampered = dialler.hello();
     tampered.version_max = 9;
-    let (acceptor, challenge) = Acceptor::new(tampered, [2; 32], Versions::ALL).unwrap();
+    let (acceptor, challenge) =
+        Acceptor::new(tampered, [2; 32], Versions::ALL, Binding::NONE).unwrap();
     let (_, proof) = dialler
         .prove(&challenge, &secret(1), member("a"), 1, LinkClaim::default())
         .unwrap();
@@ -155,4 +167,35 @@ fn of_several_secrets_the_first_proves_and_all_are_accepted() {
     let (_, proof, acceptor) = until_proof(1, 2, &both(new, old));
     let refused = acceptor.verify(&proof, &secret(old)).unwrap_err();
     assert_eq!(refused, AuthError::Secret);
+}
+
+#[test]
+fn a_proof_holds_for_the_tls_session_below_it_and_no_other() {
+    let (mine, other) = (Binding::to([1; 32]), Binding::to([2; 32]));
+    let proof_over = |here, there| {
+        let dialler = Dialler::new([1; 32], Versions::ALL, here);
+        let nonce = [2; 32];
+        let (acceptor, challenge) =
+            Acceptor::new(dialler.hello(), nonce, Versions::ALL, there).unwrap();
+        let claim = LinkClaim::default();
+        let proving = dialler.prove(&challenge, &secret(1), member("a"), 1, claim);
+        let (proved, proof) = proving.unwrap();
+        let verified = acceptor.verify(&proof, &secret(1))?;
+        proved.welcomed(verified.welcome(member("b"), Reached::default()))
+    };
+    for same in [Binding::NONE, mine] {
+        assert!(proof_over(same, same).is_ok());
+    }
+    // A relay has two sessions, or one and a side in clear text.
+    for (here, there) in [(mine, other), (Binding::NONE, mine), (mine, Binding::NONE)] {
+        assert_eq!(proof_over(here, there), Err(AuthError::Secret));
+    }
+    // The acceptor's answers are bound too.
+    let (mut proved, proof, acceptor) = until_proof(1, 2, &secret(1));
+    let verified = acceptor.verify(&proof, &secret(1)).unwrap();
+    proved.transcript.binding = mine;
+    let welcome = verified.welcome(member("b"), Reached::default());
+    assert_eq!(proved.welcomed(welcome), Err(AuthError::Secret));
+    let refused = verified.refuse(Refusal::Leaving);
+    assert_eq!(proved.refused(refused), Err(AuthError::Secret));
 }

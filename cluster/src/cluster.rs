@@ -20,8 +20,8 @@ use crate::service::{ServiceLimits, Services};
 use crate::seti::Seti;
 use crate::{
     Clock, ClusterConfig, ConfigError, Counters, Incarnation, InterestQuery, InterestReport,
-    Member, MembershipListener, NodeId, NodeName, OortConfig, OortState, OortUrl, RandomSource,
-    Secrets, SendError, StateChannel, StateHandler, StateSender,
+    Member, MembershipListener, MeshTls, NodeId, NodeName, OortConfig, OortState, OortUrl,
+    RandomSource, Secrets, SendError, StateChannel, StateHandler, StateSender,
 };
 
 /// Why the cluster layer cannot start.
@@ -408,6 +408,17 @@ impl Cluster {
     /// goes by the new ones.
     pub fn set_secrets(&self, secrets: Secrets) {
         self.inner.shared.set_secrets(secrets);
+    }
+
+    /// Replaces certificates, key and authorities. Links that stand live on; every later connection goes by the new ones.
+    /// For a node that was started with TLS: one without it stays without.
+    pub fn set_tls(&self, tls: MeshTls) {
+        self.inner.shared.set_tls(tls);
+    }
+
+    /// Whether connections to and from siblings go over TLS.
+    pub fn has_tls(&self) -> bool {
+        self.inner.shared.tls().is_some()
     }
 
     /// How many secrets are accepted.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::forwarding::is_forwarded;
 use crate::wire::CLIENT_URL_BYTES_MAX;
-use crate::{NodeName, OortConfig, Secrets, Versions};
+use crate::{MeshTls, NodeName, OortConfig, Secrets, Versions};
 
 /// Longest name of the DNS.
 const DNS_NAME_BYTES_MAX: usize = 253;
@@ -135,6 +135,8 @@ pub struct ClusterConfig {
     pub advertise: Option<SocketAddr>,
     /// The shared secret, or several while it is replaced. [`crate::Cluster::set_secrets`] changes them later.
     pub secrets: Secrets,
+    /// TLS on the links; none: they are in clear text. [`crate::Cluster::set_tls`] changes it later.
+    pub tls: Option<MeshTls>,
     /// The versions of the mesh protocol that are offered: all, but in tests of mixed clusters.
     pub versions: Versions,
     /// Addresses that may be dialled or accepted.
@@ -186,6 +188,7 @@ impl ClusterConfig {
             listen,
             advertise: None,
             secrets: secrets.into(),
+            tls: None,
             versions: Versions::ALL,
             allow: default_allow(),
             channels: Observed::FollowSubscriptions,
@@ -259,6 +262,12 @@ impl ClusterConfig {
         }
         if let Some(oort) = &self.oort {
             oort.validate(&mut problem);
+            if self.tls.is_some() {
+                problem(
+                    "mesh.oort.enabled",
+                    "cannot be true together with mesh.tls: the Oort dialect is spoken in clear text on the mesh listener".into(),
+                );
+            }
         }
         for seed in &self.siblings {
             let port = seed

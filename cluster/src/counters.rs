@@ -40,6 +40,8 @@ pub struct Counters {
     pub publications_invalid: Counter,
     /// Connections that did not prove that they know the secret.
     pub handshakes_failed: Counter,
+    /// Connections, in either direction, that failed because of TLS: a certificate that does not do, or TLS on one side only.
+    pub tls_failures: Counter,
     /// Handshakes that failed, on either side, because the two nodes have no version of the mesh protocol in common.
     pub version_mismatches: Counter,
     /// Connections of this node that the other side closed during the handshake: most likely the secret differs.
@@ -106,6 +108,7 @@ pub(crate) enum Problem {
     NotAllowed,
     OverLimit,
     WrongSecret,
+    Tls,
     Handshake,
     Refused,
     NameConflict,

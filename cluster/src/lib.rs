@@ -32,6 +32,7 @@ mod secret;
 pub mod service;
 pub mod seti;
 mod state;
+mod tls;
 mod wire;
 
 pub use clock::Clock;
@@ -47,4 +48,5 @@ pub use random::RandomSource;
 pub use runtime::Status;
 pub use secret::{InvalidSecret, InvalidSecrets, Secret, Secrets};
 pub use state::{MembershipListener, SendError, StateChannel, StateHandler, StateSender};
+pub use tls::{MeshTls, MeshTlsError, MeshTlsPem, MeshTlsRules, TlsMode};
 pub use wire::{Refusal, Versions};

@@ -20,6 +20,8 @@ impl StateChannel {
     pub const SETI_DISCONNECTS: StateChannel = StateChannel(4);
     /// Actions for services on the node that owns their data.
     pub const SERVICES: StateChannel = StateChannel(5);
+    /// Which users are in which rooms. A sibling of a release without it counts and ignores what comes.
+    pub const ROOMS: StateChannel = StateChannel(6);
     /// What Halley nodes tell each other about nodes of the Oort dialect.
     pub const OORT: StateChannel = StateChannel(16);
 }

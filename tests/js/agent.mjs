@@ -10,9 +10,16 @@ const browser = new Browser(process.argv[2] ?? "127.0.0.1");
 const clients = new Map();
 
 globalThis.window = browser.globals();
-const library = await import(process.argv[3] ?? "cometd");
+const version = process.argv[3] ?? "cometd";
+const library = await import(version);
 // Up to version 8 it is one CommonJS file.
 const {CometD} = library.CometD ? library : library.default;
+
+/** A new extension of the client's own version; up to version 8 each is a CommonJS file of its own. */
+async function extension(name) {
+    const module = await import(`${version}/${name}Extension.js`);
+    return new (module[`${name}Extension`] ?? module.default)();
+}
 
 class Client extends Inbox {
     cometd = new CometD();
@@ -63,12 +70,10 @@ const orders = {
             }
         }
         if (order.ack) {
-            const {AckExtension} = await import("cometd/AckExtension.js");
-            cometd.registerExtension("ack", new AckExtension());
+            cometd.registerExtension("ack", await extension("Ack"));
         }
         for (const name of order.extensions ?? []) {
-            const extension = await import(`cometd/${name}Extension.js`);
-            client.extensions[name] = new extension[`${name}Extension`]();
+            client.extensions[name] = await extension(name);
             cometd.registerExtension(name, client.extensions[name]);
         }
         for (const channel of order.subscribe ?? []) {
@@ -88,7 +93,11 @@ const orders = {
         cometd.addListener("/meta/connect", (reply) => {
             client.connects.push({successful: reply.successful, advice: reply.advice ?? null, error: reply.error ?? null});
             client.arrived();
+            // What the client makes of the advice comes after its listeners.
+            setTimeout(() => client.arrived());
         });
+        // The client has acted on it when its other listeners have been called.
+        cometd.addListener("/meta/disconnect", () => setTimeout(() => client.arrived()));
         cometd.addListener("/service/user", (message) => client.listen("/service/user", message));
         cometd.handshake(order.user === undefined ? {} : {ext: {halley: {user: order.user}}});
         await client.until(() => client.connects.some((reply) => reply.successful), order.ms ?? 20000, () => ({connects: client.connects, refusal: client.refusal}));
@@ -135,6 +144,11 @@ const orders = {
 
     publish: (order, {cometd}) => new Promise((resolve) => {
         cometd.publish(order.channel, order.data, (reply) => resolve(outcome(reply)));
+    }),
+
+    /** {target, data, timeout?}: a remote call; the answer is its result or failure. */
+    call: (order, {cometd}) => new Promise((resolve) => {
+        cometd.remoteCall(order.target, order.data, order.timeout ?? 30000, (reply) => resolve({...outcome(reply), data: reply.data ?? null}));
     }),
 
     /** {channel, count, window, batch, publisher}: numbered messages, at most `window` of them without their answer. */
@@ -251,6 +265,30 @@ const orders = {
         return client.connects.map(({successful, error}) => error ?? successful);
     },
 
+    /** {ms}: until the client is told to stay away, and has given up. */
+    disconnected: (order, client) => client.until(() => client.cometd.isDisconnected() && {handshakes: client.handshakes}, order.ms, () => ({status: client.cometd.getStatus(), connects: client.connects.slice(-3)})),
+
+    /** {client, url}: a client of version 9 or later that has but a transport of its own; answers with why it has failed. */
+    async pigeon(order) {
+        const client = new Client();
+        clients.set(order.client, client);
+        const {cometd} = client;
+        const {LongPollingTransport} = await import("cometd/LongPollingTransport.js");
+        cometd.unregisterTransports();
+        cometd.registerTransport("pigeon", new LongPollingTransport());
+        cometd.configure({url: order.url, logLevel: "off", useWorkerScheduler: false});
+        client.handshakes = 0;
+        client.connects = [];
+        let reason = null;
+        cometd.onTransportException = (failure) => {
+            reason = failure?.reason ?? null;
+        };
+        return new Promise((resolve) => {
+            // The exception is told after the reply.
+            cometd.handshake((reply) => setTimeout(() => resolve({successful: reply.successful === true, reason, advice: reply.advice ?? null})));
+        });
+    },
+
     disconnect: (order, {cometd}) => new Promise((resolve) => {
         cometd.disconnect((reply) => resolve(outcome(reply)));
     }),
@@ -284,7 +322,7 @@ function sorted(presence) {
 
 serve(async (order) => {
     const client = clients.get(order.client);
-    if (!client && !["connect", "cookie", "drop_cookie"].includes(order.order)) {
+    if (!client && !["connect", "pigeon", "cookie", "drop_cookie"].includes(order.order)) {
         throw new Error(`no client ${order.client}`);
     }
     return orders[order.order](order, client);

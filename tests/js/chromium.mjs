@@ -36,6 +36,12 @@ const orders = {
         await page.waitForSelector("#where[data-state=online]", {timeout: 20000});
     },
 
+    /** {page}: loads the page anew, and waits until it is connected. */
+    async reload({page}) {
+        await pages.get(page).reload();
+        await pages.get(page).waitForSelector("#where[data-state=online]", {timeout: 20000});
+    },
+
     async say({page, text}) {
         await pages.get(page).fill("#compose-text", text);
         await pages.get(page).press("#compose-text", "Enter");
@@ -75,6 +81,12 @@ const orders = {
 
     /** {page, text, ms}: until the connection's line holds this text. */
     where: ({page, text, ms}) => until(page, ms, "where", (wanted) => document.querySelector("#where").textContent.includes(wanted), text),
+
+    /** {page, text, ms}: until the banner holds this text. */
+    banner: ({page, text, ms}) => until(page, ms, "banner", (wanted) => {
+        const banner = document.querySelector("#banner");
+        return !banner.hidden && banner.textContent.includes(wanted);
+    }, text),
 
     /** {page, user}: opens the conversation with a user. */
     async direct({page, user}) {

@@ -13,10 +13,35 @@ use tokio::time::timeout;
 /// # Errors
 /// No answer within two seconds.
 pub async fn get(address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
+    exchange(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"),
+    )
+    .await
+}
+
+/// Status and body of a request without a body to a node's HTTP API, with this token.
+///
+/// # Errors
+/// No answer within two seconds.
+pub async fn ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: &str,
+) -> anyhow::Result<(u16, String)> {
+    exchange(
+        address,
+        &format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        ),
+    )
+    .await
+}
+
+async fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<(u16, String)> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;

@@ -20,6 +20,17 @@ impl ClusterOfProcesses {
     /// # Errors
     /// A node does not start or does not join.
     pub async fn start(count: usize) -> anyhow::Result<Self> {
+        Self::start_with(count, |_| {}).await
+    }
+
+    /// As [`start`](Self::start), with settings that `adjust` has changed.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(
+        count: usize,
+        adjust: impl Fn(&mut NodeSettings),
+    ) -> anyhow::Result<Self> {
         let mut settings: Vec<_> = (1..=count)
             .map(|number| NodeSettings::new(&format!("n{number}")))
             .collect();
@@ -30,6 +41,7 @@ impl ClusterOfProcesses {
                 .copied()
                 .filter(|address| *address != node.mesh)
                 .collect();
+            adjust(node);
         }
         let mut cluster = Self {
             nodes: settings

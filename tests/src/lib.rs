@@ -8,8 +8,10 @@
 //!      ├─ Agent ── node tests/js/chromium.mjs        the demonstration page in headless Chromium
 //!      ├─ CutProxy                                   a TCP proxy whose connections the test cuts
 //!      ├─ Cable                                      what a client's connections run through, to be unplugged
+//!      ├─ HookServer                                 the application that answers calls
 //!      ├─ LoadBalancer                               HAProxy with deploy/haproxy/haproxy.cfg, unchanged
-//!      └─ Network                                    network namespaces joined by a bridge
+//!      ├─ Network                                    network namespaces joined by a bridge, cut, lossy or late
+//!      └─ TornCluster                                nodes on a Network, numbered traffic, and a History that is checked
 //! test ── sim::World                                 the cluster layer of several nodes in simulated time
 //! ```
 //!
@@ -23,6 +25,8 @@ pub mod cluster_of_processes;
 pub mod conversation;
 pub mod cut_proxy;
 pub mod dev_cluster;
+pub mod history;
+pub mod hook_server;
 pub mod java_server;
 pub mod load_balancer;
 pub mod network;
@@ -31,4 +35,5 @@ pub mod oort;
 pub mod patience;
 pub mod ports;
 pub mod sim;
+pub mod torn;
 pub mod turn;

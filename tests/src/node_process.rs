@@ -35,6 +35,10 @@ pub struct NodeSettings {
     pub discovery: Option<String>,
     /// Further lines of the `[client]` section.
     pub client_more: String,
+    /// Further lines of the `[seti]` section.
+    pub seti_more: String,
+    /// Further lines of the `[presence]` section.
+    pub presence_more: String,
     /// Further lines of the `[session]` section, which may open further sections.
     pub session: String,
     /// The network namespace to run in.
@@ -54,6 +58,8 @@ impl NodeSettings {
             siblings: Vec::new(),
             discovery: None,
             client_more: String::new(),
+            seti_more: String::new(),
+            presence_more: String::new(),
             session: String::new(),
             namespace: None,
         }
@@ -102,10 +108,12 @@ listen = "{admin}"
 [seti]
 trust_handshake_user = true
 direct = true
+{seti_more}
 
 [presence]
 enabled = true
 nodes = true
+{presence_more}
 
 [session]
 maxQueue = 50000
@@ -125,6 +133,8 @@ secret = "{secret}"
             mesh = self.mesh,
             secret = self.secret,
             client_more = self.client_more,
+            seti_more = self.seti_more,
+            presence_more = self.presence_more,
             session = self.session,
         )
     }

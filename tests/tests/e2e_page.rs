@@ -234,6 +234,72 @@ async fn the_page_changes_transport_and_node_on_request() -> anyhow::Result<()> 
     Ok(())
 }
 
+/// When no node is left the page says so, and finds the first one that comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_says_when_no_node_answers() -> anyhow::Result<()> {
+    let _turn = turn().await;
+    let dev = DevCluster::start(2).await?;
+    let browser = Agent::chromium()?;
+    let open = json!({"page": "one", "url": dev.page(0), "user": "Ines"});
+    browser.order("open", open).await?;
+    let both = json!({"page": "one", "names": ["n1", "n2"], "ms": 10_000});
+    browser.order("nodes", both).await?;
+    dev.signal_node(1, "KILL").await?;
+    dev.signal_node(0, "KILL").await?;
+    let order = |text: &str| json!({"page": "one", "text": text, "ms": 30_000});
+    browser.order("where", order("No node answers")).await?;
+    browser.order("banner", order("No node answers")).await?;
+    say(&browser, "one", "Kept until somebody is there.").await?;
+    screenshot(&browser, "one", "page-no-node.png").await?;
+    no_errors(&browser, "one").await
+}
+
+/// A reload keeps the transport that was chosen, and what one tab writes to somebody stands in the writer's other tabs too.
+#[tokio::test(flavor = "multi_thread")]
+async fn tabs_of_one_user_and_a_reload() -> anyhow::Result<()> {
+    let _turn = turn().await;
+    let dev = DevCluster::start(2).await?;
+    let browser = Agent::chromium()?;
+    for (page, node, user) in [
+        ("first", 0, "Ines"),
+        ("second", 1, "Ines"),
+        ("other", 1, "Omar"),
+    ] {
+        let open = json!({"page": page, "url": dev.page(node), "user": user});
+        browser.order("open", open).await?;
+    }
+    let everybody = json!({"Ines": ["n1", "n2"], "Omar": ["n2"]});
+    for page in ["first", "second", "other"] {
+        people(&browser, page, everybody.clone(), 10_000).await?;
+    }
+    for page in ["first", "second"] {
+        let direct = json!({"page": page, "user": "Omar"});
+        browser.order("direct", direct).await?;
+    }
+    let direct = json!({"page": "other", "user": "Ines"});
+    browser.order("direct", direct).await?;
+    say(&browser, "first", "From my first tab.").await?;
+    for page in ["first", "second", "other"] {
+        sees(&browser, page, "From my first tab.").await?;
+    }
+    say(&browser, "other", "To both of you.").await?;
+    for page in ["first", "second", "other"] {
+        sees(&browser, page, "To both of you.").await?;
+    }
+    screenshot(&browser, "second", "page-second-tab.png").await?;
+
+    let choose = json!({"page": "first", "transport": "long-polling"});
+    browser.order("transport", choose).await?;
+    let long_polling = json!({"page": "first", "text": "Long-polling", "ms": 10_000});
+    browser.order("where", long_polling.clone()).await?;
+    browser.order("reload", json!({"page": "first"})).await?;
+    browser.order("where", long_polling).await?;
+    for page in ["first", "second", "other"] {
+        no_errors(&browser, page).await?;
+    }
+    Ok(())
+}
+
 /// A node that is frozen keeps its connections open and says nothing. The page does not wait for it for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_leaves_a_node_that_freezes() -> anyhow::Result<()> {

@@ -29,12 +29,21 @@ macro_rules! over_both {
 over_both! {
     a_page_is_reloaded_over_websocket: reload, "websocket";
     a_page_is_reloaded_over_long_polling: reload, "long-polling";
+    a_page_is_reloaded_over_callback_polling: reload, "callback-polling";
+    a_page_with_cometd_7_is_reloaded_over_websocket: reload_7, "websocket";
+    a_page_with_cometd_3_is_reloaded_over_long_polling: reload_3, "long-polling";
+    a_page_is_reloaded_after_a_restart_over_websocket: reload_after_restart, "websocket";
+    a_page_is_reloaded_after_a_restart_over_long_polling: reload_after_restart, "long-polling";
     a_client_that_was_away_for_too_long_handshakes_over_websocket: handshake_reconnect, "websocket";
     a_client_that_was_away_for_too_long_handshakes_over_long_polling: handshake_reconnect, "long-polling";
     cometd_9_sends_bytes_over_websocket: binary, "websocket";
     cometd_9_sends_bytes_over_long_polling: binary, "long-polling";
     java_sends_bytes_over_websocket: java_binary, "websocket";
     java_sends_bytes_over_long_polling: java_binary, "long-polling";
+    cometd_7_sends_bytes_over_websocket: binary_7, "websocket";
+    cometd_3_sends_bytes_over_long_polling: binary_3, "long-polling";
+    cometd_7_learns_the_time_over_websocket: timesync_7, "websocket";
+    cometd_3_learns_the_time_over_long_polling: timesync_3, "long-polling";
     cometd_9_learns_the_time_over_websocket: timesync, "websocket";
     cometd_9_learns_the_time_over_long_polling: timesync, "long-polling";
     a_node_that_does_not_answer_in_time_over_websocket: freeze, "websocket";
@@ -47,6 +56,18 @@ over_both! {
 
 /// Reference 8.6: the page after a reload goes on with the session of the page before, and misses nothing in between.
 async fn reload(transport: &str) -> anyhow::Result<()> {
+    reload_page(Agent::browser()?, transport).await
+}
+
+async fn reload_7(transport: &str) -> anyhow::Result<()> {
+    reload_page(Agent::browser_with("cometd-7")?, transport).await
+}
+
+async fn reload_3(transport: &str) -> anyhow::Result<()> {
+    reload_page(Agent::browser_with("cometd-3")?, transport).await
+}
+
+async fn reload_page(page: Agent, transport: &str) -> anyhow::Result<()> {
     let mut settings = NodeSettings::new("n1");
     settings.session = "[extensions]\ntimestamp = true".to_owned();
     let node = node(settings).await?;
@@ -55,7 +76,6 @@ async fn reload(transport: &str) -> anyhow::Result<()> {
     publisher
         .connect("publisher", &url, "websocket", None)
         .await?;
-    let page = Agent::browser()?;
     let mut order = json!({"client": "page", "url": url, "transport": transport, "ack": true,
         "extensions": ["Reload", "TimeStamp"]});
     let before = page.order("connect", order.clone()).await?;
@@ -91,6 +111,24 @@ async fn reload(transport: &str) -> anyhow::Result<()> {
     ensure!(numbers == [2, 3], "{received}");
     let handshakes = node.metric("halley_handshakes_total").await?;
     ensure!(handshakes == 2.0, "{handshakes} handshakes");
+    Ok(())
+}
+
+/// The node was started again between the page before and the page after: that one begins anew, by itself.
+async fn reload_after_restart(transport: &str) -> anyhow::Result<()> {
+    let mut node = node(NodeSettings::new("n1")).await?;
+    let page = Agent::browser()?;
+    let order = json!({"client": "page", "url": node.settings.url(), "transport": transport, "extensions": ["Reload"]});
+    let before = page.order("connect", order.clone()).await?;
+    page.order("reload", json!({"client": "page"})).await?;
+    node.kill().await?;
+    node.start_again()?;
+    node.ready().await?;
+    let after = page.order("connect", order).await?;
+    ensure!(after["id"] != before["id"], "the session is gone: {after}");
+    page.subscribe("page", "/r").await?;
+    page.publish("page", "/r", json!({"n": 1})).await?;
+    page.message("page", "/r", json!({"n": 1})).await?;
     Ok(())
 }
 
@@ -149,14 +187,33 @@ async fn binary(transport: &str) -> anyhow::Result<()> {
     bytes_travel(Agent::browser, transport).await
 }
 
+async fn binary_7(transport: &str) -> anyhow::Result<()> {
+    bytes_travel(|| Agent::browser_with("cometd-7"), transport).await
+}
+
+async fn binary_3(transport: &str) -> anyhow::Result<()> {
+    bytes_travel(|| Agent::browser_with("cometd-3"), transport).await
+}
+
 async fn java_binary(transport: &str) -> anyhow::Result<()> {
     bytes_travel(Agent::java, transport).await
 }
 
 /// Both have the same clock here.
 async fn timesync(transport: &str) -> anyhow::Result<()> {
+    learn_the_time(Agent::browser()?, transport).await
+}
+
+async fn timesync_7(transport: &str) -> anyhow::Result<()> {
+    learn_the_time(Agent::browser_with("cometd-7")?, transport).await
+}
+
+async fn timesync_3(transport: &str) -> anyhow::Result<()> {
+    learn_the_time(Agent::browser_with("cometd-3")?, transport).await
+}
+
+async fn learn_the_time(client: Agent, transport: &str) -> anyhow::Result<()> {
     let node = node(NodeSettings::new("n1")).await?;
-    let client = Agent::browser()?;
     let order = json!({"client": "client", "url": node.settings.url(), "transport": transport, "extensions": ["TimeSync"]});
     client.order("connect", order).await?;
     client.subscribe("client", "/a").await?;

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::{handshake_config, link_config};
 use crate::auth::{Acceptor, AcceptorVerified, AuthError, Dialler};
+use crate::tls::{self, Binding};
 use crate::wire::{
     CLOSE_VERSION, Frame, FrameError, LinkClaim, NONCE_BYTES, Proof, Reached, Refusal, Versions,
 };
@@ -25,11 +26,21 @@ const PATH: &str = "/halley/mesh";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
     #[error("{0}")]
-    Connect(#[from] io::Error),
+    Connect(io::Error),
+    #[error("TLS: {0}")]
+    Tls(String),
+    #[error(
+        "the connection is in clear text, and mesh.tls is set here: is it set on the other node?"
+    )]
+    ClearText,
+    #[error("the connection begins with a TLS handshake, and mesh.tls is not set here")]
+    UnexpectedTls,
+    #[error("the other side takes TLS only: mesh.tls must be set here as it is there")]
+    WantsTls,
     #[error("{0}")]
     WebSocket(#[from] Box<WsError>),
     #[error(
-        "the sibling closed the connection during the handshake: is the secret the same on both nodes?"
+        "the sibling closed the connection during the handshake: are the secret and mesh.tls the same on both nodes?"
     )]
     Closed,
     #[error("{0}")]
@@ -49,6 +60,17 @@ pub(crate) enum DialError {
 }
 
 impl DialError {
+    /// Whether certificates or the use of TLS are at fault.
+    pub(crate) fn is_of_tls(&self) -> bool {
+        matches!(
+            self,
+            DialError::Tls(_)
+                | DialError::ClearText
+                | DialError::UnexpectedTls
+                | DialError::WantsTls
+        )
+    }
+
     /// The same, for an error that came after the stream was open: however it ended, the other side ended it.
     pub(crate) fn in_handshake(self) -> Self {
         match self {
@@ -58,11 +80,21 @@ impl DialError {
     }
 }
 
+impl From<io::Error> for DialError {
+    fn from(error: io::Error) -> Self {
+        tls::failure_of(&error).unwrap_or(DialError::Connect(error))
+    }
+}
+
 impl From<WsError> for DialError {
     fn from(error: WsError) -> Self {
         match error {
             WsError::ConnectionClosed | WsError::AlreadyClosed => DialError::Closed,
-            WsError::Io(error) => DialError::Connect(error),
+            WsError::Io(error) => error.into(),
+            // Not proven, and for the log only.
+            WsError::Http(answer) if answer.status() == http::StatusCode::UPGRADE_REQUIRED => {
+                DialError::WantsTls
+            }
             error => DialError::WebSocket(Box::new(error)),
         }
     }
@@ -86,6 +118,8 @@ pub(crate) struct Introduction {
     pub(crate) identity: Member,
     pub(crate) uptime_ms: u64,
     pub(crate) link: LinkClaim,
+    /// What is below the stream.
+    pub(crate) binding: Binding,
 }
 
 /// Opens a link over a stream to `address`.
@@ -99,7 +133,7 @@ pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
     let url = format!("ws://{address}{PATH}");
     let (mut ws, _) =
         tokio_tungstenite::client_async_with_config(url, stream, Some(handshake_config())).await?;
-    let dialler = Dialler::new(me.nonce, me.versions);
+    let dialler = Dialler::new(me.nonce, me.versions, me.binding);
     send(&mut ws, &Frame::Hello(dialler.hello()), me.versions.max).await?;
     let challenge = match receive(&mut ws).await {
         Ok(Frame::Challenge(challenge)) => challenge,
@@ -189,11 +223,12 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     secrets: &Secrets,
     versions: Versions,
     nonce: [u8; NONCE_BYTES],
+    binding: Binding,
 ) -> Result<Verified<S>, DialError> {
     let Frame::Hello(hello) = receive(&mut ws).await? else {
         return Err(DialError::Unexpected);
     };
-    let (acceptor, challenge) = match Acceptor::new(hello, nonce, versions) {
+    let (acceptor, challenge) = match Acceptor::new(hello, nonce, versions, binding) {
         Ok(chosen) => chosen,
         Err(error) => {
             // Told before anything is proven: which release this is shows in its first frames anyway.

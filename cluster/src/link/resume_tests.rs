@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::tls::Binding;
 use crate::wire::{LinkClaim, Reached, Versions};
 use crate::{
     Incarnation, LinkLimits, Member, NodeName, RandomSource, Secret, Secrets, StateChannel,
@@ -74,7 +75,9 @@ async fn acceptor(mut connections: mpsc::Receiver<DuplexStream>) -> (Vec<u64>, V
         let Ok(Upgraded::Native(ws)) = upgrade(stream, None).await else {
             continue;
         };
-        let Ok(verified) = accept(ws, &secrets(), Versions::ALL, [2; 32]).await else {
+        let secrets = secrets();
+        let proving = accept(ws, &secrets, Versions::ALL, [2; 32], Binding::NONE);
+        let Ok(verified) = proving.await else {
             continue;
         };
         let me = member("b");
@@ -144,6 +147,7 @@ async fn dialler(
             identity: member("a"),
             uptime_ms: 1,
             link: LinkClaim { id: seed, resumes },
+            binding: Binding::NONE,
         };
         let address = ([127, 0, 0, 1], 7400).into();
         let secrets = secrets();

@@ -16,6 +16,7 @@ use crate::counters::Problem;
 use crate::link::{self, ConnectionEnd, DialError, LinkEnd, LinkQueue, Outbound};
 use crate::membership::LinkId;
 use crate::net::Net;
+use crate::tls::{self, Transport};
 use crate::wire::{LinkClaim, VERSION_RESUME};
 use crate::{Member, NodeId};
 
@@ -114,15 +115,18 @@ pub(super) async fn dial<N: Net>(
 
 /// Logs and counts an attempt that failed, and returns what the other side says, if it is one of the cluster.
 fn failed(shared: &Shared, address: SocketAddr, error: DialError) -> Option<crate::Refusal> {
-    shared.note_versions(&error);
+    shared.note_kind(&error);
     let problem = match error {
         DialError::Closed => Some(Problem::ClosedByOther),
         DialError::Auth(_) => Some(Problem::WrongSecret),
+        _ if error.is_of_tls() => Some(Problem::Tls),
         _ => None,
     };
     match problem {
         Some(problem) => {
-            shared.counters.dials_closed.add(1);
+            if problem != Problem::Tls {
+                shared.counters.dials_closed.add(1);
+            }
             warn(problem, shared, address, &format!("no link: {error}"));
         }
         None => tracing::debug!(%address, %error, "no link"),
@@ -143,23 +147,34 @@ struct LinkDialler<'a, N> {
 }
 
 impl<N: Net> LinkDialler<'_, N> {
-    async fn open(&self, link: LinkClaim) -> Result<link::Dialled<N::Stream>, DialError> {
+    async fn open(
+        &self,
+        link: LinkClaim,
+    ) -> Result<link::Dialled<Transport<N::Stream>>, DialError> {
         let shared = self.shared;
         if !shared.config.allows(self.address.ip()) {
             return Err(DialError::NotAllowed);
         }
         let stream = self.net.connect(self.address).await?;
+        let secured = tls::connect(stream, self.address, shared.tls().as_deref()).await?;
         let me = link::Introduction {
             versions: shared.config.versions,
             nonce: shared.random.bytes(),
             identity: self.me.clone(),
             uptime_ms: self.uptime_ms,
             link,
+            binding: secured.binding,
         };
         let frame_bytes = shared.config.limits.frame_bytes;
-        link::dial(stream, self.address, &shared.secrets(), me, frame_bytes)
-            .await
-            .map_err(DialError::in_handshake)
+        link::dial(
+            secured.transport,
+            self.address,
+            &shared.secrets(),
+            me,
+            frame_bytes,
+        )
+        .await
+        .map_err(DialError::in_handshake)
     }
 
     /// Another connection for the link, and what is to be written on it first. Tried until the sibling has to be given up.
@@ -169,7 +184,7 @@ impl<N: Net> LinkDialler<'_, N> {
         id: u64,
         sibling: &NodeId,
         queue: &LinkQueue,
-    ) -> Option<(WebSocketStream<N::Stream>, VecDeque<Bytes>)> {
+    ) -> Option<(WebSocketStream<Transport<N::Stream>>, VecDeque<Bytes>)> {
         let detection = self.shared.config.detection;
         let deadline = ended.heard + detection;
         let claim = LinkClaim { id, resumes: true };
@@ -205,6 +220,7 @@ fn is_final(error: &DialError) -> bool {
         DialError::Refused(_)
         | DialError::Auth(_)
         | DialError::OtherVersions(_)
+        | DialError::WantsTls
         | DialError::NotAllowed => true,
         _ => false,
     }

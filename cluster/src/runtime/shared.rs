@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use halley_bayeux::Engine;
 use parking_lot::{Mutex, RwLock};
@@ -24,8 +24,8 @@ use crate::membership::{Conflict, LinkId, Source};
 use crate::oort::{Foreign, OortSide};
 use crate::wire::{Interest, Proof, Refusal, VERSION_RESUME};
 use crate::{
-    Clock, ClusterConfig, Counters, Incarnation, InterestQuery, Member, MembershipListener, NodeId,
-    NodeName, RandomSource, Secrets, StateChannel, StateHandler, Wanted,
+    Clock, ClusterConfig, Counters, Incarnation, InterestQuery, Member, MembershipListener,
+    MeshTls, NodeId, NodeName, RandomSource, Secrets, StateChannel, StateHandler, Wanted,
 };
 
 /// Events that may wait for the actor. A full channel makes the readers of links wait, and with them the siblings.
@@ -139,6 +139,8 @@ pub(crate) struct Shared {
     pub(crate) config: ClusterConfig,
     /// Those that are valid now. Written by [`crate::Cluster::set_secrets`], read by every handshake and datagram.
     secrets: ArcSwap<Secrets>,
+    /// The certificates that are used now. Written by [`crate::Cluster::set_tls`], read by every connection.
+    tls: ArcSwapOption<MeshTls>,
     pub(crate) clock: Clock,
     pub(crate) random: RandomSource,
     pub(crate) engine: Arc<Engine>,
@@ -211,6 +213,7 @@ impl Shared {
         let interest = Arc::new(LocalInterest::new(&config.channels));
         let shared = Self {
             secrets: ArcSwap::from_pointee(config.secrets.clone()),
+            tls: ArcSwapOption::new(config.tls.clone().map(Arc::new)),
             config,
             clock,
             random,
@@ -242,8 +245,11 @@ impl Shared {
         (shared, receivers)
     }
 
-    /// Counts a handshake that failed because the other side speaks no version of this one's.
-    pub(super) fn note_versions(&self, error: &DialError) {
+    /// Counts a handshake that failed because the other side speaks no version of this one's, or because of TLS.
+    pub(super) fn note_kind(&self, error: &DialError) {
+        if error.is_of_tls() {
+            self.counters.tls_failures.add(1);
+        }
         if matches!(error, DialError::Auth(AuthError::Version { .. })) {
             self.counters.version_mismatches.add(1);
         }
@@ -330,6 +336,17 @@ impl Shared {
 
     pub(crate) fn set_secrets(&self, secrets: Secrets) {
         self.secrets.store(Arc::new(secrets));
+    }
+
+    pub(crate) fn tls(&self) -> Option<Arc<MeshTls>> {
+        self.tls.load_full()
+    }
+
+    /// Nothing on a node without TLS.
+    pub(crate) fn set_tls(&self, tls: MeshTls) {
+        if self.config.tls.is_some() {
+            self.tls.store(Some(Arc::new(tls)));
+        }
     }
 
     pub(crate) fn me(&self) -> Member {

@@ -19,6 +19,7 @@ use crate::forwarding;
 use crate::link::{self, DialError, Inbound, InboundEvent, LinkEnd, Successor, Upgraded, Verified};
 use crate::membership::LinkId;
 use crate::net::Listener;
+use crate::tls::{self, Binding, Transport};
 use crate::wire::{Reached, Received, Refusal};
 
 /// Pause after the system could not accept (too many open files, say).
@@ -89,22 +90,33 @@ enum Accepted<S> {
     Oort(WebSocketStream<S>),
 }
 
+/// Lets a dialler say which dialect it speaks and, if it is the native one, prove that it knows the secret and, where
+/// that is demanded, that it has a certificate of the mesh.
 async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     shared: &Shared,
-) -> Result<Accepted<S>, DialError> {
+) -> Result<Accepted<Transport<S>>, DialError> {
+    let tls = shared.tls();
+    let secured = tls::accept(stream, tls.as_deref()).await?;
     let oort = shared.oort.get();
     let oort = oort.map(|oort| (oort.path(), oort.message_bytes()));
-    match link::upgrade(stream, oort).await? {
-        Upgraded::Oort(ws) => Ok(Accepted::Oort(ws)),
-        Upgraded::Native(ws) => {
-            let secrets = shared.secrets();
-            let nonce = shared.random.bytes();
-            link::accept(ws, &secrets, shared.config.versions, nonce)
-                .await
-                .map(Accepted::Native)
+    let ws = match link::upgrade(secured.transport, oort).await? {
+        Upgraded::Oort(ws) => return Ok(Accepted::Oort(ws)),
+        Upgraded::Native(ws) => ws,
+    };
+    let (secrets, nonce) = (shared.secrets(), shared.random.bytes());
+    let (versions, binding) = (shared.config.versions, secured.binding);
+    let verified = link::accept(ws, &secrets, versions, nonce, binding).await?;
+    if let Some(tls) = tls.filter(|_| binding != Binding::NONE) {
+        let address = verified.proof.identity.mesh_address;
+        if let Some(problem) = tls.refuses(secured.certificate.as_ref(), address) {
+            let name = &verified.proof.identity.name;
+            return Err(DialError::Tls(format!(
+                "the certificate of node {name} is not accepted: {problem}"
+            )));
         }
     }
+    Ok(Accepted::Native(verified))
 }
 
 /// Lets a dialler prove itself and, if it is admitted, reads from it until the link ends.
@@ -113,7 +125,7 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     from: SocketAddr,
     place: Place,
     shared: Arc<Shared>,
-    resumable: Resumable<S>,
+    resumable: Resumable<Transport<S>>,
 ) {
     let limit = shared.config.handshake_timeout;
     let proving = timeout(limit, prove(stream, &shared));
@@ -138,9 +150,10 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
         }
         Err(error) => {
             shared.counters.handshakes_failed.add(1);
-            shared.note_versions(&error);
+            shared.note_kind(&error);
             let kind = match error {
                 DialError::Auth(_) => Problem::WrongSecret,
+                _ if error.is_of_tls() => Problem::Tls,
                 _ => Problem::Handshake,
             };
             let problem = format!("a connection failed to join: {error}");

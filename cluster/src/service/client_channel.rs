@@ -14,7 +14,7 @@ const DEPTH_MAX: usize = 64;
 impl OortService {
     /// What answers clients on a service channel, for [`halley_bayeux::Engine::add_remote_call`]. A client's `data` is the
     /// parameter, as JSON text; the result or failure must be JSON too, and is its answer. What goes wrong on the way is a
-    /// failure `{"class":…,"message":…}`: `timeout`, `owner_left`, `no_owner`, `too_large`, `busy`, `unanswered`,
+    /// failure `{"code":…,"message":…}`: `timeout`, `owner_left`, `no_owner`, `too_large`, `busy`, `unanswered`,
     /// `invalid_result`.
     ///
     /// It runs on the runtime that this is called on.
@@ -50,7 +50,7 @@ fn answer(outcome: Result<Bytes, ForwardError>, responder: Responder) {
     let (data, good) = match &outcome {
         Ok(data) => (data, true),
         Err(ForwardError::Failed(data)) => (data, false),
-        Err(error) => return failed(class(error), &error.to_string(), responder),
+        Err(error) => return failed(code(error), &error.to_string(), responder),
     };
     let json = std::str::from_utf8(data)
         .ok()
@@ -66,7 +66,7 @@ fn answer(outcome: Result<Bytes, ForwardError>, responder: Responder) {
     }
 }
 
-fn class(error: &ForwardError) -> &'static str {
+fn code(error: &ForwardError) -> &'static str {
     match error {
         ForwardError::Timeout(_) => "timeout",
         ForwardError::OwnerLeft(_) | ForwardError::NotMember(_) => "owner_left",
@@ -77,8 +77,8 @@ fn class(error: &ForwardError) -> &'static str {
     }
 }
 
-fn failed(class: &str, message: &str, responder: Responder) {
-    let text = serde_json::json!({ "class": class, "message": message }).to_string();
+fn failed(code: &str, message: &str, responder: Responder) {
+    let text = serde_json::json!({ "code": code, "message": message }).to_string();
     if let Ok(json) = Json::validate(&text, DEPTH_MAX) {
         responder.fail(json);
     }

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use ahash::RandomState;
 use bytes::Bytes;
-use halley_bayeux::{Millis, SessionId, UserId};
+#[cfg(test)]
+use halley_bayeux::UserId;
+use halley_bayeux::{Millis, SessionId};
 use smallvec::SmallVec;
 
 use super::few::Few;
 use super::grace::Grace;
-use super::user_set::{UserChange, UserSet};
+use super::user_set::{Key, KeyChange, KeySet};
 use crate::parts::{NetChanges, Outcome, Outgoing, Output, PartLimits, PartTooLarge, Parts};
 use crate::{Incarnation, NodeId, NodeName};
 
@@ -18,31 +20,35 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 /// Nearly every session stands for one user, and nearly every user has one session on a node.
 type Ties<T> = SmallVec<[T; 1]>;
 
-/// Everything one node knows of users.
+/// The users of the cluster.
+#[cfg(test)]
+pub(super) type Directory = DirectoryOf<UserId>;
+
+/// Everything one node knows of users, or of whatever else sessions stand for.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct DirectoryOf<K> {
     this_node: NodeName,
-    parts: Parts<UserSet>,
+    parts: Parts<KeySet<K>>,
     /// The local sessions of each user that is present here.
-    sessions: Map<UserId, Ties<SessionId>>,
+    sessions: Map<K, Ties<SessionId>>,
     /// The users that each associated session stands for.
-    users_of: Map<SessionId, Ties<UserId>>,
+    users_of: Map<SessionId, Ties<K>>,
     /// The siblings on which each user is present. The names share their text with the replicas' sets.
-    remote: Map<UserId, Few<NodeName>>,
+    remote: Map<K, Few<NodeName>>,
     /// Net changes that the listeners have not been told.
-    waiting: NetChanges<(UserId, NodeName), bool>,
+    waiting: NetChanges<(K, NodeName), bool>,
     /// Whether there is a listener; without one nothing is noted.
     listening: bool,
     /// Who may come back.
-    grace: Grace,
+    grace: Grace<K>,
     /// Set while users of a lost sibling are dropped.
     losing: Option<Millis>,
 }
 
-impl Directory {
+impl<K: Key> DirectoryOf<K> {
     pub(super) fn new(this_node: NodeName, incarnation: Incarnation, limits: PartLimits) -> Self {
         let parts =
-            Parts::new(incarnation, UserSet::default(), limits).expect("an empty set has no bytes");
+            Parts::new(incarnation, KeySet::default(), limits).expect("an empty set has no bytes");
         Self {
             this_node,
             parts,
@@ -64,7 +70,7 @@ impl Directory {
     /// Ties a user to a local session. Returns false when it was tied already.
     pub(super) fn associate(
         &mut self,
-        user: &UserId,
+        user: &K,
         session: SessionId,
         sends: &mut Vec<Outgoing>,
     ) -> Result<bool, PartTooLarge> {
@@ -74,7 +80,7 @@ impl Directory {
             None => {
                 if !self.grace.stops_fading(user) {
                     self.change(
-                        UserChange {
+                        KeyChange {
                             user: user.clone(),
                             present: true,
                         },
@@ -92,7 +98,7 @@ impl Directory {
     /// Unties a user from a local session. Returns false when it was not tied.
     pub(super) fn disassociate(
         &mut self,
-        user: &UserId,
+        user: &K,
         session: SessionId,
         sends: &mut Vec<Outgoing>,
     ) -> bool {
@@ -113,7 +119,7 @@ impl Directory {
     /// Unties a user from all its local sessions and returns them.
     pub(super) fn disassociate_all(
         &mut self,
-        user: &UserId,
+        user: &K,
         sends: &mut Vec<Outgoing>,
     ) -> Vec<SessionId> {
         let sessions = self.local(user).to_vec();
@@ -138,7 +144,7 @@ impl Directory {
 
     fn untie(
         &mut self,
-        user: &UserId,
+        user: &K,
         session: SessionId,
         lost: Option<Millis>,
         sends: &mut Vec<Outgoing>,
@@ -157,9 +163,9 @@ impl Directory {
         }
     }
 
-    fn retract(&mut self, user: &UserId, sends: &mut Vec<Outgoing>) {
+    fn retract(&mut self, user: &K, sends: &mut Vec<Outgoing>) {
         let retracted = self.change(
-            UserChange {
+            KeyChange {
                 user: user.clone(),
                 present: false,
             },
@@ -210,12 +216,12 @@ impl Directory {
     }
 
     /// The local sessions of a user.
-    pub(super) fn local(&self, user: &UserId) -> &[SessionId] {
+    pub(super) fn local(&self, user: &K) -> &[SessionId] {
         self.sessions.get(user).map_or(&[], |sessions| sessions)
     }
 
     /// The siblings on which a user is present.
-    pub(super) fn remote(&self, user: &UserId) -> impl Iterator<Item = NodeId> {
+    pub(super) fn remote(&self, user: &K) -> impl Iterator<Item = NodeId> {
         self.siblings(user).iter().filter_map(|name| {
             let incarnation = self.parts.replica(name)?.incarnation();
             Some(NodeId {
@@ -225,11 +231,11 @@ impl Directory {
         })
     }
 
-    fn siblings(&self, user: &UserId) -> &[NodeName] {
+    fn siblings(&self, user: &K) -> &[NodeName] {
         self.remote.get(user).map_or(&[], Few::as_slice)
     }
 
-    pub(super) fn is_present_at(&self, user: &UserId, node: &NodeName) -> bool {
+    pub(super) fn is_present_at(&self, user: &K, node: &NodeName) -> bool {
         if *node == self.this_node {
             self.is_here(user)
         } else {
@@ -238,17 +244,17 @@ impl Directory {
     }
 
     /// Whether the user has a session on this node, or had one just now.
-    fn is_here(&self, user: &UserId) -> bool {
+    fn is_here(&self, user: &K) -> bool {
         self.parts.own().state().contains(user)
     }
 
-    pub(super) fn is_present(&self, user: &UserId) -> bool {
+    pub(super) fn is_present(&self, user: &K) -> bool {
         self.is_here(user)
             || self.remote.contains_key(user)
             || self.grace.lost_at(user).next().is_some()
     }
 
-    pub(super) fn presence(&self, user: &UserId) -> Vec<NodeName> {
+    pub(super) fn presence(&self, user: &K) -> Vec<NodeName> {
         let here = self.is_here(user).then(|| self.this_node.clone());
         here.into_iter()
             .chain(self.siblings(user).iter().cloned())
@@ -257,7 +263,7 @@ impl Directory {
     }
 
     /// Every user once, local ones first.
-    pub(super) fn users(&self) -> impl Iterator<Item = &UserId> {
+    pub(super) fn users(&self) -> impl Iterator<Item = &K> {
         let own = self.parts.own().state();
         let elsewhere = self.remote.keys().filter(|user| !own.contains(user));
         let lost = self.grace.lost_users();
@@ -266,7 +272,7 @@ impl Directory {
     }
 
     /// The users that this node tells others of, also those whose session was lost a moment ago.
-    pub(super) fn local_users(&self) -> impl Iterator<Item = &UserId> {
+    pub(super) fn local_users(&self) -> impl Iterator<Item = &K> {
         self.parts.own().state().users()
     }
 
@@ -279,16 +285,16 @@ impl Directory {
         self.listening = true;
     }
 
-    pub(super) fn waiting(&mut self) -> &mut NetChanges<(UserId, NodeName), bool> {
+    pub(super) fn waiting(&mut self) -> &mut NetChanges<(K, NodeName), bool> {
         &mut self.waiting
     }
 
     /// What one entry of the index of remote users takes.
     #[cfg(test)]
-    pub(super) const REMOTE_ENTRY_BYTES: usize = size_of::<(UserId, Few<NodeName>)>();
+    pub(super) const REMOTE_ENTRY_BYTES: usize = size_of::<(K, Few<NodeName>)>();
 
     #[cfg(test)]
-    pub(super) fn parts(&self) -> &Parts<UserSet> {
+    pub(super) fn parts(&self) -> &Parts<KeySet<K>> {
         &self.parts
     }
 
@@ -299,7 +305,7 @@ impl Directory {
 
     fn change(
         &mut self,
-        change: UserChange,
+        change: KeyChange<K>,
         sends: &mut Vec<Outgoing>,
     ) -> Result<(), PartTooLarge> {
         self.event(sends, |parts, out| parts.change(change, out))
@@ -308,15 +314,15 @@ impl Directory {
     fn event<R>(
         &mut self,
         sends: &mut Vec<Outgoing>,
-        event: impl FnOnce(&mut Parts<UserSet>, &mut Output<UserChange>) -> R,
+        event: impl FnOnce(&mut Parts<KeySet<K>>, &mut Output<KeyChange<K>>) -> R,
     ) -> R {
         let mut out = Output::default();
         let result = event(&mut self.parts, &mut out);
         sends.append(&mut out.sends);
-        for UserChange { user, present } in out.own_changes {
+        for KeyChange { user, present } in out.own_changes {
             self.changed(user, self.this_node.clone(), present);
         }
-        for (node, UserChange { user, present }) in out.changes {
+        for (node, KeyChange { user, present }) in out.changes {
             self.index(&user, &node, present);
             match self.losing {
                 Some(now) if !present => self.grace.lose(&user, &node, now),
@@ -328,7 +334,7 @@ impl Directory {
     }
 
     /// Notes a change; a user that comes is not waited for elsewhere any more.
-    fn changed(&mut self, user: UserId, node: NodeName, present: bool) {
+    fn changed(&mut self, user: K, node: NodeName, present: bool) {
         let moved = match present {
             true => self.grace.moved(&user),
             false => SmallVec::new(),
@@ -339,7 +345,7 @@ impl Directory {
         }
     }
 
-    fn index(&mut self, user: &UserId, node: &NodeName, present: bool) {
+    fn index(&mut self, user: &K, node: &NodeName, present: bool) {
         // The name is kept as it was when it stays: one text per user.
         let (user, nodes) = match self.remote.remove_entry(user) {
             Some((user, nodes)) => (user, Some(nodes)),
@@ -356,7 +362,7 @@ impl Directory {
         }
     }
 
-    fn note(&mut self, user: UserId, node: NodeName, present: bool) {
+    fn note(&mut self, user: K, node: NodeName, present: bool) {
         if self.listening {
             self.waiting.note((user, node), !present, &present);
         }

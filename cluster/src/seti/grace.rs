@@ -10,28 +10,40 @@
 use std::collections::{HashMap, VecDeque};
 
 use ahash::RandomState;
-use halley_bayeux::{Millis, UserId};
+use halley_bayeux::Millis;
 use smallvec::SmallVec;
 
+use super::user_set::Key;
 use crate::NodeName;
 
 /// A user at a lost node, and until when it may come back.
 type Lost = SmallVec<[(NodeName, Millis); 1]>;
 
 /// Who may come back. As large as what was lost within one period.
-#[derive(Debug, Default)]
-pub(super) struct Grace {
+#[derive(Debug)]
+pub(super) struct Grace<K> {
     /// Milliseconds; 0: nobody is kept.
     period_ms: u64,
     /// Users of this node without a session.
-    fading: HashMap<UserId, Millis, RandomState>,
+    fading: HashMap<K, Millis, RandomState>,
     /// Users of siblings that have left.
-    lost: HashMap<UserId, Lost, RandomState>,
+    lost: HashMap<K, Lost, RandomState>,
     /// Both, in the order in which their time is up; entries of users that are back are passed over.
-    order: VecDeque<(Millis, UserId, Option<NodeName>)>,
+    order: VecDeque<(Millis, K, Option<NodeName>)>,
 }
 
-impl Grace {
+impl<K> Default for Grace<K> {
+    fn default() -> Self {
+        Self {
+            period_ms: 0,
+            fading: HashMap::default(),
+            lost: HashMap::default(),
+            order: VecDeque::new(),
+        }
+    }
+}
+
+impl<K: Key> Grace<K> {
     pub(super) fn set_period(&mut self, period_ms: u64) {
         self.period_ms = period_ms;
     }
@@ -41,19 +53,19 @@ impl Grace {
     }
 
     /// The last session of a user of this node was lost.
-    pub(super) fn fade(&mut self, user: &UserId, now: Millis) {
+    pub(super) fn fade(&mut self, user: &K, now: Millis) {
         let until = now.after(self.period_ms);
         self.fading.insert(user.clone(), until);
         self.order.push_back((until, user.clone(), None));
     }
 
     /// The user has a session again, or left on purpose. Says whether it was fading.
-    pub(super) fn stops_fading(&mut self, user: &UserId) -> bool {
+    pub(super) fn stops_fading(&mut self, user: &K) -> bool {
         self.fading.remove(user).is_some()
     }
 
     /// The node of a user was lost.
-    pub(super) fn lose(&mut self, user: &UserId, node: &NodeName, now: Millis) {
+    pub(super) fn lose(&mut self, user: &K, node: &NodeName, now: Millis) {
         let until = now.after(self.period_ms);
         let nodes = self.lost.entry(user.clone()).or_default();
         nodes.retain(|(lost, _)| lost != node);
@@ -63,7 +75,7 @@ impl Grace {
     }
 
     /// The user is present at a node. Says whether it had been lost there.
-    pub(super) fn is_back(&mut self, user: &UserId, node: &NodeName) -> bool {
+    pub(super) fn is_back(&mut self, user: &K, node: &NodeName) -> bool {
         let Some(nodes) = self.lost.get_mut(user) else {
             return false;
         };
@@ -77,24 +89,24 @@ impl Grace {
     }
 
     /// The user is present somewhere else: it will not come back where it was lost. Returns these nodes.
-    pub(super) fn moved(&mut self, user: &UserId) -> SmallVec<[NodeName; 1]> {
+    pub(super) fn moved(&mut self, user: &K) -> SmallVec<[NodeName; 1]> {
         let nodes = self.lost.remove(user).unwrap_or_default();
         nodes.into_iter().map(|(node, _)| node).collect()
     }
 
     /// The lost nodes of a user where it may come back.
-    pub(super) fn lost_at(&self, user: &UserId) -> impl Iterator<Item = &NodeName> {
+    pub(super) fn lost_at(&self, user: &K) -> impl Iterator<Item = &NodeName> {
         let nodes = self.lost.get(user).into_iter().flatten();
         nodes.map(|(node, _)| node)
     }
 
     /// Users of lost nodes.
-    pub(super) fn lost_users(&self) -> impl Iterator<Item = &UserId> {
+    pub(super) fn lost_users(&self) -> impl Iterator<Item = &K> {
         self.lost.keys()
     }
 
     /// The next user whose time is up: on this node, or at a lost one.
-    pub(super) fn next_due(&mut self, now: Millis) -> Option<(UserId, Option<NodeName>)> {
+    pub(super) fn next_due(&mut self, now: Millis) -> Option<(K, Option<NodeName>)> {
         while self.order.front().is_some_and(|(until, ..)| *until <= now) {
             let (until, user, node) = self.order.pop_front()?;
             let due = match &node {

@@ -3,25 +3,16 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use halley_bayeux::{
     EndReason, Engine, Millis, Publication, Session, SessionId, SessionListener, UserId,
 };
-use parking_lot::RwLock;
 use tracing::{debug, warn};
 
-use super::directory::Directory;
+use super::announced::Announced;
 use super::{PresenceListener, message};
-use crate::parts::{Outcome, Outgoing, PartLimits, PartTooLarge};
+use crate::parts::{PartLimits, PartTooLarge};
 use crate::{Clock, Member, NodeId, NodeName, StateChannel, StateHandler, StateSender};
-
-/// How long listeners are told in one go. A sibling that joins with a hundred thousand users must not stop the cluster's
-/// task for seconds because a listener takes its time.
-const TELL_MS: u64 = 50;
-
-/// So many changes are told in one go whatever the time: looking at the clock must not make a few changes late.
-const TELL_AT_LEAST: u32 = 256;
 
 /// The user directory of one node. Cheap to clone.
 ///
@@ -41,9 +32,7 @@ struct Inner {
     this_node: NodeName,
     engine: Arc<Engine>,
     sender: Arc<dyn StateSender>,
-    clock: Clock,
-    directory: RwLock<Directory>,
-    listeners: ArcSwap<Vec<Arc<dyn PresenceListener>>>,
+    users: Announced<UserId>,
 }
 
 /// Where a message to a user went.
@@ -93,15 +82,11 @@ impl Seti {
         clock: Clock,
         limits: PartLimits,
     ) -> Self {
-        let this = sender.this_node();
-        let directory = Directory::new(this.name.clone(), this.incarnation, limits);
         let inner = Arc::new(Inner {
-            this_node: this.name,
+            this_node: sender.this_node().name,
             engine,
+            users: Announced::new(StateChannel::SETI, sender.clone(), clock, limits),
             sender,
-            clock,
-            directory: RwLock::new(directory),
-            listeners: ArcSwap::default(),
         });
         inner
             .engine
@@ -122,34 +107,36 @@ impl Seti {
     pub fn disassociate(&self, user: &UserId, session: &Session) -> bool {
         let session = *session.id();
         self.inner
+            .users
             .change(|directory, sends| directory.disassociate(user, session, sends))
     }
 
     /// Unties a user from all its sessions on this node and returns them.
     pub fn disassociate_all(&self, user: &UserId) -> Vec<SessionId> {
         self.inner
+            .users
             .change(|directory, sends| directory.disassociate_all(user, sends))
     }
 
     /// Every user that is present anywhere, once, in no order.
     pub fn users(&self) -> Vec<UserId> {
-        self.inner.directory.read().users().cloned().collect()
+        self.inner.users.read().users().cloned().collect()
     }
 
     /// The users with a session on this node, in no order.
     pub(crate) fn local_users(&self) -> Vec<UserId> {
-        self.inner.directory.read().local_users().cloned().collect()
+        self.inner.users.read().local_users().cloned().collect()
     }
 
     /// How many users are present anywhere. Looks at every one.
     pub fn user_count(&self) -> usize {
-        self.inner.directory.read().users().count()
+        self.inner.users.read().users().count()
     }
 
     /// The users whose names contain a text, the first so many by name. Looks at every user: for operators, not for the
     /// way of a message.
     pub fn find_users(&self, text: &str, limit: usize) -> Vec<UserId> {
-        let directory = self.inner.directory.read();
+        let directory = self.inner.users.read();
         let matches = |user: &&UserId| user.as_str().contains(text);
         let mut found: Vec<&UserId> = directory.users().filter(matches).collect();
         if limit < found.len() {
@@ -162,28 +149,28 @@ impl Seti {
 
     /// How many users have a session on this node.
     pub fn local_user_count(&self) -> usize {
-        self.inner.directory.read().local_user_count()
+        self.inner.users.read().local_user_count()
     }
 
     /// The nodes on which a user is present.
     pub fn presence(&self, user: &UserId) -> Vec<NodeName> {
-        self.inner.directory.read().presence(user)
+        self.inner.users.read().presence(user)
     }
 
     /// Whether a user is present on any node.
     pub fn is_present(&self, user: &UserId) -> bool {
-        self.inner.directory.read().is_present(user)
+        self.inner.users.read().is_present(user)
     }
 
     /// The sessions that a user has on this node.
     pub fn sessions(&self, user: &UserId) -> Vec<SessionId> {
-        self.inner.directory.read().local(user).to_vec()
+        self.inner.users.read().local(user).to_vec()
     }
 
     /// Sends an event to every session of a user, on every node: one frame per node, whatever the number of sessions.
     /// An unknown user gets nothing, and nothing is sent on a guess.
     pub fn send(&self, user: &UserId, publication: &Arc<Publication>) -> SendOutcome {
-        let nodes: Vec<_> = self.inner.directory.read().remote(user).collect();
+        let nodes: Vec<_> = self.inner.users.read().remote(user).collect();
         let mut outcome = SendOutcome {
             local: self.inner.deliver(user, publication),
             ..SendOutcome::default()
@@ -200,7 +187,7 @@ impl Seti {
     /// Ends every session that stands for a user, on every node, as code of those nodes would
     /// ([`EndReason::Server`]): its client is told to stay away. An unknown user: nothing happens.
     pub fn disconnect(&self, user: &UserId) -> SendOutcome {
-        let nodes: Vec<_> = self.inner.directory.read().remote(user).collect();
+        let nodes: Vec<_> = self.inner.users.read().remote(user).collect();
         let mut outcome = SendOutcome {
             local: self.inner.end_sessions(user),
             ..SendOutcome::default()
@@ -218,18 +205,20 @@ impl Seti {
     /// node, nobody sees it leave. For what is lost from now on; 0, which it is at first, keeps nobody. Who disconnects on
     /// purpose leaves at once. What is sent to a user meanwhile is not kept for it.
     pub fn set_grace(&self, period: std::time::Duration) {
-        let period_ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
-        self.inner.directory.write().set_grace(period_ms);
+        self.inner.users.set_grace(period);
     }
 
     /// Adds a listener. It is told what changes from now on, not what is.
     pub fn add_listener(&self, listener: Arc<dyn PresenceListener>) {
-        self.inner.directory.write().listen();
-        self.inner.listeners.rcu(|listeners| {
-            let mut listeners = Vec::clone(listeners);
-            listeners.push(listener.clone());
-            listeners
-        });
+        self.inner
+            .users
+            .add_listener(Arc::new(move |user, node, present| {
+                if present {
+                    listener.present(user, node);
+                } else {
+                    listener.absent(user, node);
+                }
+            }));
     }
 
     /// The handler of [`StateChannel::SETI_MESSAGES`].
@@ -245,37 +234,23 @@ impl Seti {
 
 impl StateHandler for Seti {
     fn joined(&self, member: &Member) {
-        let now = self.inner.now();
-        self.inner
-            .change(|directory, sends| directory.joined(&member.id(), now, sends));
+        self.inner.users.joined(member);
     }
 
     fn left(&self, member: &Member) {
-        let now = self.inner.now();
-        self.inner
-            .change(|directory, sends| directory.left(&member.id(), now, sends));
+        self.inner.users.left(member);
     }
 
     fn received(&self, from: &Member, body: Bytes) {
-        let now = self.inner.now();
-        let outcome = self
-            .inner
-            .change(|directory, sends| directory.received(&from.id(), body, now, sends));
-        if outcome == Outcome::Malformed {
-            warn!(from = %from.name, "malformed directory frame");
-        }
+        self.inner.users.received(from, body);
     }
 
     fn tick(&self) {
-        let now = self.inner.now();
-        self.inner
-            .change(|directory, sends| directory.tick(now, sends));
+        self.inner.users.tick();
     }
 
     fn restarted(&self, this_node: &Member) {
-        let now = self.inner.now();
-        self.inner
-            .change(|directory, sends| directory.restarted(this_node.incarnation, now, sends));
+        self.inner.users.restarted(this_node);
     }
 }
 
@@ -289,14 +264,17 @@ impl fmt::Debug for Seti {
 
 impl Inner {
     fn now(&self) -> Millis {
-        self.clock.now()
+        self.users.now()
     }
 
     fn associate(&self, user: &UserId, session: &SessionId) -> Result<bool, AssociateError> {
-        let new = self.change(|directory, sends| directory.associate(user, *session, sends))?;
+        let new = self
+            .users
+            .change(|directory, sends| directory.associate(user, *session, sends))?;
         // The session may have ended before it was tied; then its removal found nothing to untie.
         if self.engine.session(session).is_none() {
-            self.change(|directory, sends| directory.session_removed(*session, None, sends));
+            self.users
+                .change(|directory, sends| directory.session_removed(*session, None, sends));
             return Err(AssociateError::SessionEnded);
         }
         Ok(new)
@@ -304,7 +282,7 @@ impl Inner {
 
     fn deliver(&self, user: &UserId, publication: &Arc<Publication>) -> usize {
         let sessions =
-            smallvec::SmallVec::<[SessionId; 4]>::from_slice(self.directory.read().local(user));
+            smallvec::SmallVec::<[SessionId; 4]>::from_slice(self.users.read().local(user));
         let now = self.now();
         sessions
             .iter()
@@ -337,75 +315,12 @@ impl Inner {
 
     /// Ends the sessions that a user has here, and returns how many there were.
     fn end_sessions(&self, user: &UserId) -> usize {
-        let sessions = self.directory.read().local(user).to_vec();
+        let sessions = self.users.read().local(user).to_vec();
         let now = self.now();
         sessions
             .iter()
             .filter(|session| self.engine.end_session(session, EndReason::Server, now))
             .count()
-    }
-
-    /// Changes the directory, queues the frames in the order of the changes, and tells the listeners.
-    fn change<R>(&self, change: impl FnOnce(&mut Directory, &mut Vec<Outgoing>) -> R) -> R {
-        let mut sends = Vec::new();
-        let mut directory = self.directory.write();
-        let result = change(&mut directory, &mut sends);
-        for send in sends {
-            match send {
-                Outgoing::All(body) => {
-                    self.sender.broadcast_state(StateChannel::SETI, body);
-                }
-                Outgoing::To(node, body) => {
-                    // A sibling that could not be reached is reset or gone: it joins again and gets everything.
-                    if let Err(error) = self.sender.send_state(&node, StateChannel::SETI, body) {
-                        debug!(%node, %error, "directory frame not queued");
-                    }
-                }
-            }
-        }
-        let tells = directory.waiting().begin();
-        drop(directory);
-        if tells {
-            self.tell();
-        }
-        result
-    }
-
-    /// Tells what waits. It may run in the task that runs the cluster, so it ends after a while: the next change or
-    /// tick goes on.
-    fn tell(&self) {
-        let turn = Turn(self);
-        let began = self.clock.now();
-        for told in 0_u32.. {
-            if told >= TELL_AT_LEAST && self.clock.now().since(began) > TELL_MS {
-                return;
-            }
-            let (user, node, present) = {
-                let mut directory = self.directory.write();
-                let Some(((user, node), _)) = directory.waiting().take() else {
-                    break;
-                };
-                let present = directory.is_present_at(&user, &node);
-                (user, node, present)
-            };
-            for listener in self.listeners.load().iter() {
-                if present {
-                    listener.present(&user, &node);
-                } else {
-                    listener.absent(&user, &node);
-                }
-            }
-        }
-        std::mem::forget(turn);
-    }
-}
-
-/// Gives the turn to tell back when time is up or a listener panics, so that others go on.
-struct Turn<'a>(&'a Inner);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.directory.write().waiting().give_up();
     }
 }
 
@@ -432,7 +347,9 @@ impl SessionListener for Sessions {
         // Who says goodbye, or is shown out, has left. Everybody else may be about to come back.
         let on_purpose = matches!(reason, EndReason::Disconnected | EndReason::Server);
         let lost = (!on_purpose).then(|| inner.now());
-        inner.change(|directory, sends| directory.session_removed(session, lost, sends));
+        inner
+            .users
+            .change(|directory, sends| directory.session_removed(session, lost, sends));
     }
 }
 

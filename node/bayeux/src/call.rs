@@ -38,13 +38,13 @@ impl<F: Fn(&Arc<Session>, &Message<'_>, Responder, Millis) + Send + Sync> Remote
 }
 
 /// What a dropped responder answers.
-const UNANSWERED: &str = r#"{"class":"unanswered","message":"the service has dropped the call"}"#;
+const UNANSWERED: &str = r#"{"code":"unanswered","message":"the service has dropped the call"}"#;
 
 /// Answers one call, once, now or later.
 ///
 /// The answer goes through the session's queue like every delivery: in the response of the call if it is given in time, before the reply to
 /// the publish; else with the next frame, response or connect reply; acknowledged, and bounded like the rest. Dropping the responder answers
-/// with a failure, `{"class":"unanswered",...}`. For a session that has ended there is nobody to answer, and nothing happens.
+/// with a failure, `{"code":"unanswered",...}`. For a session that has ended there is nobody to answer, and nothing happens.
 #[must_use = "a dropped call is answered with a failure"]
 pub struct Responder {
     engine: Arc<Engine>,

@@ -67,13 +67,16 @@ function start(me) {
 
     const path = document.querySelector('meta[name="halley-path"]').content;
     const home = new URL(path, window.location.href).href;
-    const connection = new Connection(home, me, [LOBBY, PULSE, DIRECT, PRESENCE, CLUSTER]);
+    const transport = sessionStorage.getItem("halley.transport") === "long-polling" ? "long-polling" : "websocket";
+    const connection = new Connection(home, me, [LOBBY, PULSE, DIRECT, PRESENCE, CLUSTER], transport);
     const latency = new Latency();
     const room = new Room();
     const people = new People(me, open);
     const cluster = new Cluster((url) => connection.moveTo(url));
     const outbox = new Outbox(connection, settled);
     const pulses = new Map();
+    // Direct messages under way: once sent they go to the other tabs of the same user too.
+    const copies = new Map();
     // Where the page is, where it was last, and which node it has lost and not yet told of.
     let node = null;
     let lastNode = null;
@@ -102,6 +105,10 @@ function start(me) {
         } else if (channel === DIRECT) {
             const content = data.data;
             if (content && typeof content === "object") {
+                if (data.from === me && data.to === me && typeof content.to === "string") {
+                    copied(content);
+                    return;
+                }
                 chat(data.from === me ? String(data.to) : String(data.from), content, String(data.from));
             }
         } else if (channel === PULSE) {
@@ -119,6 +126,13 @@ function start(me) {
         } else if (channel === CLUSTER && Array.isArray(data.nodes)) {
             cluster.update(data);
             head();
+        }
+    }
+
+    /** What this user has written to somebody in another tab. */
+    function copied(content) {
+        if (!String(content.id).startsWith(tab + "-")) {
+            chat(content.to, content, me);
         }
     }
 
@@ -173,6 +187,9 @@ function start(me) {
         if (to === null) {
             outbox.put(id, LOBBY, content);
         } else {
+            if (to !== me) {
+                copies.set(id, () => ({...content(), to}));
+            }
             outbox.put(id, DIRECT, () => ({to, data: content()}));
         }
     }
@@ -180,10 +197,16 @@ function start(me) {
     function settled(id, outcome) {
         if (outcome === "sent") {
             room.update(id, {pending: false, failed: undefined, node});
+            const copy = copies.get(id);
+            if (copy) {
+                connection.publish(DIRECT, {to: me, data: copy()});
+            }
+            copies.delete(id);
         } else if (outcome === "waiting") {
             room.update(id, {waiting: true});
         } else {
             room.update(id, {pending: false, failed: refusal(outcome.refused)});
+            copies.delete(id);
         }
         waiting();
     }
@@ -222,6 +245,8 @@ function start(me) {
             lostNode = detail.from ?? lostNode;
             if (detail.state === "moving") {
                 banner(`${lostNode ?? "The node"} does not answer. Moving to another node.`);
+            } else if (detail.state === "nobody") {
+                banner("No node answers. The page goes on trying.");
             }
             cluster.here(null);
         }
@@ -248,7 +273,7 @@ function start(me) {
         byId("where").dataset.state = state;
         const target = byId("where-text");
         if (state !== "online") {
-            const texts = {connecting: "Connecting", unsure: `${node ?? "The node"} does not answer`, moving: "Moving to another node"};
+            const texts = {connecting: "Connecting", unsure: `${node ?? "The node"} does not answer`, moving: "Moving to another node", nobody: "No node answers"};
             target.textContent = texts[state];
             return;
         }
@@ -361,7 +386,9 @@ function start(me) {
     }
 
     function transportSwitch() {
+        document.querySelector(`#transport [value=${transport}]`).checked = true;
         byId("transport").addEventListener("change", (event) => {
+            sessionStorage.setItem("halley.transport", event.target.value);
             connection.useTransport(event.target.value);
         });
     }

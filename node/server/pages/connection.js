@@ -16,17 +16,19 @@ const ROUND_MS = 1000;
 
 /**
  * Events: "state" (detail: {state, node, transport, from, wanted, unreachable}), "message" (detail: {channel, data}).
- * States: "connecting" (the first time), "online", "unsure" (the node does not answer, yet), "moving".
+ * States: "connecting" (the first time), "online", "unsure" (the node does not answer, yet), "moving", "nobody" (a whole round over
+ * the known nodes was in vain; it goes on).
  */
 export class Connection extends EventTarget {
     #home;
     #user;
     #channels;
-    #transport = "websocket";
+    #transport;
     #current = null;
     #next = null;
     #members = [];
     #round = [];
+    #rounds = 0;
     #lostFrom = null;
     #stopped = false;
 
@@ -34,12 +36,14 @@ export class Connection extends EventTarget {
      * @param home the Bayeux URL of the node that served the page
      * @param user the name to join under
      * @param channels the channels to listen to on every node; all but service channels are subscribed to
+     * @param transport "websocket" or "long-polling"
      */
-    constructor(home, user, channels) {
+    constructor(home, user, channels, transport) {
         super();
         this.#home = home;
         this.#user = user;
         this.#channels = channels;
+        this.#transport = transport;
     }
 
     start() {
@@ -106,6 +110,7 @@ export class Connection extends EventTarget {
             this.#next = null;
             this.#lostFrom = null;
             this.#round = [];
+            this.#rounds = 0;
             old?.leave();
             this.#say("online", {from, wanted});
         };
@@ -155,6 +160,10 @@ export class Connection extends EventTarget {
     /** Attempts the next node of the round; a round visits every known node, the one that failed last. */
     #turn(failed) {
         if (this.#round.length === 0) {
+            if (this.#rounds > 0) {
+                this.#say("nobody");
+            }
+            this.#rounds += 1;
             const known = new Set(this.#members.map((member) => reachable(member.url)));
             known.add(this.#home);
             known.delete(failed);

@@ -3,6 +3,7 @@
 //! ```text
 //! halley_cluster::Cluster ──members, links──> metrics, readiness, log
 //!   ├─ Seti ─────────────────> Directory ──> direct messages, presence
+//!   ├─ Rooms ────────────────> presence per room
 //!   └─ Objects: "nodes" ─────> Nodes ──────> /halley/cluster
 //! ```
 //!
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use halley_bayeux::{Engine, Millis, Publication, SessionId, UserId};
-use halley_cluster::seti::{PresenceListener, SendOutcome, Seti};
+use halley_cluster::seti::{PresenceListener, RoomPatterns, Rooms, SendOutcome, Seti};
 use halley_cluster::{
     Cluster, ClusterConfig, Counters, DnsConfig, Incarnation, InvalidNodeName, InvalidOortUrl,
     InvalidSecret, InvalidSecrets, LinkStats, Member, MulticastConfig, NodeId, NodeName, Observed,
@@ -30,6 +31,7 @@ use crate::readiness::{Readiness, Unready};
 use crate::services::{
     Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes, Reached,
 };
+use crate::tls::MeshFiles;
 
 /// The replicated object with what each node tells about itself.
 const NODES_OBJECT: &str = "nodes";
@@ -55,6 +57,9 @@ pub enum ClusterError {
     /// There is no secret.
     #[error("mesh.secret_file: a clustered node needs a secret")]
     NoSecret,
+    /// The TLS files of the mesh cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// The cluster layer does not start.
     #[error(transparent)]
     Start(#[from] halley_cluster::StartError),
@@ -69,6 +74,8 @@ pub(crate) struct ClusterParts {
     pub(crate) nodes: Arc<dyn Nodes>,
     /// Of a node that runs alone they have one part.
     pub(crate) objects: Objects,
+    /// `None` when no channel is a room.
+    pub(crate) rooms: Option<Rooms>,
     /// Of a node that runs alone.
     alone: Option<Member>,
     /// `None` when the node runs alone.
@@ -90,6 +97,10 @@ pub(crate) fn cluster_config(
     let mut cluster = ClusterConfig::new(NodeName::new(&config.node_name())?, mesh.listen, secrets);
     client_url.clone_into(&mut cluster.client_url);
     cluster.advertise = mesh.advertise;
+    if let Some(files) = MeshFiles::of(&mesh.tls) {
+        let tls = files.load();
+        cluster.tls = Some(tls.map_err(|problem| ClusterError::Tls(problem.to_string()))?);
+    }
     cluster.allow.clone_from(&mesh.allow);
     cluster.channels = match &mesh.channels {
         None => Observed::FollowSubscriptions,
@@ -180,11 +191,13 @@ impl ClusterParts {
                 incarnation: this.incarnation.0,
                 load: NodeLoad::default(),
             };
-            let objects = Objects::new(Arc::new(Alone(this.clone())), clock.cluster());
+            let sender: Arc<dyn StateSender> = Arc::new(Alone(this.clone()));
+            let objects = Objects::new(Arc::clone(&sender), clock.cluster());
             return Ok(Self {
                 directory: LocalDirectory::start(config.node_name(), engine),
                 nodes: Arc::new(LocalNodes::new(info)),
                 objects,
+                rooms: rooms(config, engine, sender, clock),
                 alone: Some(this),
                 cluster: None,
             });
@@ -200,10 +213,16 @@ impl ClusterParts {
         cluster.register(StateChannel::OBJECTS, Arc::new(objects.clone()));
         cluster.register_oort(Arc::new(OortObjects::new(objects.clone())));
         let nodes = OortObject::new(&objects, NODES_OBJECT, NodeLoad::default())?;
+        let rooms = rooms(config, engine, cluster.state_sender(), clock);
+        if let Some(rooms) = &rooms {
+            rooms.set_grace(Duration::from_millis(config.seti.grace_ms));
+            cluster.register(StateChannel::ROOMS, Arc::new(rooms.clone()));
+        }
         Ok(Self {
             directory: Arc::new(SetiDirectory(cluster.seti().clone())),
             nodes: Arc::new(OortNodes(nodes)),
             objects,
+            rooms,
             alone: None,
             cluster: Some(cluster),
         })
@@ -216,7 +235,8 @@ impl ClusterParts {
             return Ok(());
         };
         cluster.open(TokioNet).await?;
-        info!(mesh = %cluster.this_node().mesh_address, "mesh listener is open");
+        let tls = cluster.has_tls();
+        info!(mesh = %cluster.this_node().mesh_address, tls, "mesh listener is open");
         let deadline = Instant::now() + wait;
         while Instant::now() < deadline {
             let status = cluster.status();
@@ -309,6 +329,26 @@ impl ClusterParts {
             warn!("the cluster layer has ended by a fault: this node must be restarted");
         }
     }
+}
+
+/// Who is in which room, when there are rooms.
+fn rooms(
+    config: &Config,
+    engine: &Arc<Engine>,
+    sender: Arc<dyn StateSender>,
+    clock: Clock,
+) -> Option<Rooms> {
+    let patterns = &config.presence.rooms;
+    let rooms = || {
+        Rooms::new(
+            engine,
+            RoomPatterns::new(patterns),
+            sender,
+            clock.cluster(),
+            Rooms::default_limits(),
+        )
+    };
+    (!patterns.is_empty()).then(rooms)
 }
 
 /// The siblings of a node that has none.

@@ -70,6 +70,10 @@ pub struct Metrics {
     pub(crate) tls_reload_failures: IntCounter,
     /// Changes of the file with the secrets, by what came of them.
     pub(crate) secret_reloads: IntCounterVec,
+    /// When the certificate in use on the mesh ends.
+    pub(crate) mesh_tls_certificate_expiry: IntGauge,
+    /// Changes of the TLS files of the mesh, by what came of them.
+    pub(crate) mesh_tls_reloads: IntCounterVec,
     /// Requests to the API, by path, method and status.
     pub(crate) api_requests: IntCounterVec,
     /// Messages that applications published, to channels or to users.
@@ -143,7 +147,7 @@ pub struct NodeFigures {
 type ClusterCounter = (&'static str, &'static str, fn(&Counters) -> u64);
 
 /// What the cluster layer counts.
-const CLUSTER_COUNTERS: [ClusterCounter; 22] = [
+const CLUSTER_COUNTERS: [ClusterCounter; 23] = [
     (
         "halley_links_reset_total",
         "Links to siblings reset because their queue was full.",
@@ -188,6 +192,11 @@ const CLUSTER_COUNTERS: [ClusterCounter; 22] = [
         "halley_mesh_handshakes_failed_total",
         "Connections on the mesh port that did not prove that they know the secret.",
         |c| c.handshakes_failed.get(),
+    ),
+    (
+        "halley_mesh_tls_failures_total",
+        "Connections between nodes, opened by either, that failed because of a certificate or because only one has TLS.",
+        |c| c.tls_failures.get(),
     ),
     (
         "halley_mesh_version_mismatches_total",
@@ -429,6 +438,21 @@ impl Metrics {
                     "result",
                 )?;
                 // Both are there from the start, so that a rate can be taken of them.
+                for result in ["changed", "failed"] {
+                    reloads.with_label_values(&[result]);
+                }
+                reloads
+            },
+            mesh_tls_certificate_expiry: gauge(
+                "halley_mesh_tls_certificate_expiry_seconds",
+                "When the first certificate of the mesh chain in use ends, in seconds since 1970; 0 without TLS on the mesh.",
+            )?,
+            mesh_tls_reloads: {
+                let reloads = counters(
+                    "halley_mesh_tls_reloads_total",
+                    "Changes of the files of mesh.tls that were taken over, or could not be used.",
+                    "result",
+                )?;
                 for result in ["changed", "failed"] {
                     reloads.with_label_values(&[result]);
                 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halley_bayeux::{ChannelName, EndReason, Engine, SessionListener};
+use halley_cluster::TlsMode;
+use halley_cluster::seti::RoomPatterns;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -33,9 +35,9 @@ use crate::proxies::Proxies;
 use crate::readiness::{Readiness, Unready};
 use crate::secret_file;
 use crate::security::{Security, SecurityError};
-use crate::services::{self, Direct, NodeInfo, NodesService, Presence};
+use crate::services::{self, Direct, NodeInfo, NodesService, Presence, RoomPresence};
 use crate::tasks::Tasks;
-use crate::tls::{Tls, TlsFiles};
+use crate::tls::{MeshCertificates, MeshFiles, Tls, TlsFiles};
 
 /// Time between two calls of the engine's timers.
 const TICK: Duration = Duration::from_millis(50);
@@ -106,6 +108,8 @@ pub(crate) struct Shared {
     pub(crate) security: Security,
     /// `None`: clients are served in clear text.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// Those of the links.
+    pub(crate) mesh_tls: Option<Arc<MeshCertificates>>,
     /// The applications of the API.
     pub(crate) api_tokens: Arc<Tokens>,
     /// Notified when files that may have changed are to be read again.
@@ -246,6 +250,7 @@ impl Node {
         let tasks = Tasks::new(background.clone(), end.clone());
         services::call_hooks::start(&config.services, &name, &engine, &metrics, tasks.clone())
             .map_err(StartError::Services)?;
+        let mesh_tls = mesh_certificates(&config, &cluster, &metrics);
         let local_sessions = Arc::new(LocalSessions::default());
         engine.add_session_listener(Arc::clone(&local_sessions) as Arc<dyn SessionListener>);
         application.attach(&engine, &cluster);
@@ -258,6 +263,7 @@ impl Node {
             cluster,
             security,
             tls,
+            mesh_tls,
             api_tokens: Tokens::new(&config.api),
             reload: Notify::new(),
             drain_requested: CancellationToken::new(),
@@ -271,6 +277,10 @@ impl Node {
         let reload_ms = shared.config.client.tls.reload_interval_ms;
         if let Some(tls) = shared.tls.clone().filter(|_| reload_ms > 0) {
             background.spawn(tls.keep_fresh(Duration::from_millis(reload_ms), end.clone()));
+        }
+        let reload_ms = shared.config.mesh.tls.reload_interval_ms;
+        if let Some(mesh_tls) = shared.mesh_tls.clone().filter(|_| reload_ms > 0) {
+            background.spawn(mesh_tls.keep_fresh(Duration::from_millis(reload_ms), end.clone()));
         }
         if let Some(watch) = shared.security.watch_keys() {
             background.spawn(end.clone().run_until_cancelled_owned(watch));
@@ -465,7 +475,7 @@ impl Node {
         &self.shared.readiness
     }
 
-    /// Reads the files again that may have changed, as on SIGHUP: the secrets of the mesh, the tokens of the API, the TLS certificate and key. What
+    /// Reads the files again that may have changed, as on SIGHUP: the secrets of the mesh, the tokens of the API, the TLS files of clients and mesh. What
     /// cannot be used is logged and counted, and the node goes on with what it has.
     pub async fn reload(&self) {
         self.shared.reload.notify_one();
@@ -473,6 +483,9 @@ impl Node {
         if let Some(tls) = self.shared.tls.clone() {
             // A panic in there is in the log already.
             let _ = tokio::task::spawn_blocking(move || tls.reload()).await;
+        }
+        if let Some(mesh_tls) = self.shared.mesh_tls.clone() {
+            let _ = tokio::task::spawn_blocking(move || mesh_tls.reload()).await;
         }
     }
 
@@ -597,6 +610,23 @@ fn load_tls(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Tls>>,
         .map_err(|problem| StartError::Tls(problem.to_string()))
 }
 
+/// What keeps the certificates of the links fresh; `None` without TLS there.
+fn mesh_certificates(
+    config: &Config,
+    cluster: &ClusterParts,
+    metrics: &Arc<Metrics>,
+) -> Option<Arc<MeshCertificates>> {
+    let cluster = cluster.cluster()?.clone();
+    let files = MeshFiles::of(&config.mesh.tls)?;
+    if config.mesh.tls.mode != TlsMode::Required {
+        warn!(
+            "siblings may still connect in clear text (mesh.tls.mode): a step on the way, set it to \"required\" in the end"
+        );
+    }
+    let certificates = MeshCertificates::new(files, cluster, Arc::clone(metrics));
+    Some(Arc::new(certificates))
+}
+
 fn http2_limits(config: &config::Http2Config) -> Http2Limits {
     let interval = config.keep_alive_interval_ms;
     Http2Limits {
@@ -643,6 +673,11 @@ fn start_services(
     if config.presence.enabled {
         let channel = ChannelName::parse(services::PRESENCE_CHANNEL)?;
         Presence::start(channel, Arc::clone(&cluster.directory), engine, clock);
+    }
+    if let Some(rooms) = &cluster.rooms {
+        let patterns = RoomPatterns::new(&config.presence.rooms);
+        let presence = RoomPresence::start(patterns, engine, clock);
+        rooms.add_listener(presence);
     }
     if config.presence.nodes {
         let service = NodesService::start(

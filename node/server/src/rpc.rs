@@ -71,7 +71,10 @@ impl Call {
     }
 }
 
-/// What a caller gets instead of a result: `{"class": …, "message": …}`, as CometD's services fail, or other data.
+/// What a caller gets instead of a result: `{"code": …, "message": …}`, or other data.
+///
+/// A member `class` in data of one's own is best avoided: CometD's Java client takes it for the name of a Java class, and over long-polling
+/// drops the whole response when it has no such class.
 ///
 /// Everything in it reaches the client. There is no conversion from any error whatever, so that nothing internal gets there by a `?`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +83,8 @@ pub struct RpcError(String);
 impl RpcError {
     /// A failure with a word for programs and a sentence for people.
     #[must_use]
-    pub fn new(class: &str, message: impl AsRef<str>) -> Self {
-        Self(json!({ "class": class, "message": message.as_ref() }).to_string())
+    pub fn new(code: &str, message: impl AsRef<str>) -> Self {
+        Self(json!({ "code": code, "message": message.as_ref() }).to_string())
     }
 
     /// A failure with data of the application's own.
@@ -102,14 +105,14 @@ impl RpcError {
 }
 
 impl From<&str> for RpcError {
-    /// A failure of the class `failed`.
+    /// A failure with the code `failed`.
     fn from(message: &str) -> Self {
         Self::new("failed", message)
     }
 }
 
 impl From<PublishError> for RpcError {
-    /// A failure of the class `failed`. The message names channels and users, nothing of the node.
+    /// A failure with the code `failed`. The message names channels and users, nothing of the node.
     fn from(error: PublishError) -> Self {
         Self::new("failed", error.to_string())
     }

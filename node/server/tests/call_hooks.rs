@@ -42,9 +42,9 @@ async fn result(client: &mut Ws, id: &str) -> Value {
     }
 }
 
-fn assert_failed(result: &Value, class: &str) {
+fn assert_failed(result: &Value, code: &str) {
     assert_eq!(result["successful"], false, "{result}");
-    assert_eq!(result["data"]["class"], class, "{result}");
+    assert_eq!(result["data"]["code"], code, "{result}");
 }
 
 async fn outcome(node: &Node, outcome: &str) -> f64 {
@@ -74,7 +74,7 @@ async fn the_application_answers() {
     .await;
     let node = node(&config(
         application.address,
-        &format!("token_file = {token:?}"),
+        &format!("token_file = {token:?}\nheaders = [\"x-tenant\"]"),
     ))
     .await;
     let ext = json!({ "halley": { "user": "ann" } });
@@ -90,7 +90,8 @@ async fn the_application_answers() {
     assert_eq!(
         asked.body,
         json!({ "hook": "call", "node": "n1", "session": session, "user": "ann",
-            "channel": "/service/app/quotes", "data": data })
+            "channel": "/service/app/quotes", "data": data,
+            "transport": "websocket", "address": "127.0.0.1", "headers": {} })
     );
     assert_eq!(asked.authorization.as_deref(), Some("Bearer hook-secret"));
 
@@ -333,7 +334,7 @@ async fn answers_that_cannot_be_used_fail_the_call() {
         let answer = call(&mut client, "/service/app/a", json!(1)).await;
         let what = &body[..body.len().min(40)];
         assert_eq!(
-            answer["data"]["class"], "hook_answer_invalid",
+            answer["data"]["code"], "hook_answer_invalid",
             "{status} {what}"
         );
         assert_eq!(answer["successful"], false, "{status} {what}");

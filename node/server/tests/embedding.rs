@@ -97,12 +97,12 @@ async fn a_closure_answers_calls_with_types() {
     assert_eq!(result["successful"], false);
     assert_eq!(
         result["data"],
-        json!({ "class": "failed", "message": "not even once?" })
+        json!({ "code": "failed", "message": "not even once?" })
     );
 
     let (_, result) = call(&mut client, "/service/greet", json!({ "name": 1 })).await;
     assert_eq!(result["successful"], false);
-    assert_eq!(result["data"]["class"], "data_invalid", "{result}");
+    assert_eq!(result["data"]["code"], "data_invalid", "{result}");
 
     let big = json!({ "n": 12_345_678_901_234_567_890_u64 });
     let (_, result) = call(&mut client, "/service/tools/echo", big.clone()).await;
@@ -145,7 +145,7 @@ async fn calls_run_beside_each_other_and_a_panic_fails_one_alone() {
     for panics in ["at once", "later"] {
         let (_, result) = call(&mut client, "/service/wait", json!(panics)).await;
         assert_eq!(
-            (&result["successful"], &result["data"]["class"]),
+            (&result["successful"], &result["data"]["code"]),
             (&json!(false), &json!("unanswered"))
         );
     }

@@ -149,7 +149,7 @@ async fn chat() {
     bob.says("ann whispers: a secret").await;
     ann.says("\"whispered\"").await;
     ann.write("/w eve a secret").await;
-    ann.says("the service failed: {\"class\":\"not_here\",\"message\":\"eve is not here\"}")
+    ann.says("the service failed: {\"code\":\"not_here\",\"message\":\"eve is not here\"}")
         .await;
     ann.write("/who").await;
     ann.says("[\"ann\",\"bob\"]").await;
@@ -177,7 +177,7 @@ async fn rpc() {
         (
             "/service/divide",
             r#"{"dividend":17,"divisor":0}"#,
-            r#"no result: the service failed: {"class":"no_quotient","message":"there is no such number"}"#,
+            r#"no result: the service failed: {"code":"no_quotient","message":"there is no such number"}"#,
         ),
         ("/service/after/5", "null", r#"{"slept_ms":5}"#),
     ] {
@@ -189,7 +189,7 @@ async fn rpc() {
     let mut client = Ws::joined(address(&url)).await;
     let result = call(&mut client, "/service/sum", json!("x")).await;
     assert_eq!(
-        (&result["successful"], &result["data"]["class"]),
+        (&result["successful"], &result["data"]["code"]),
         (&json!(false), &json!("data_invalid"))
     );
     server.interrupt().await;

@@ -542,7 +542,7 @@ async fn a_handshake_hook_names_user_and_roles() {
     assert_eq!(
         calls[0].body,
         json!({ "hook": "handshake", "node": "n1", "ext": { "password": "right" },
-            "authorization": null, "address": "127.0.0.1" })
+            "authorization": null, "transport": "websocket", "address": "127.0.0.1" })
     );
     assert_eq!(calls[6].body["ext"], Value::Null);
     assert_eq!(
@@ -642,6 +642,54 @@ async fn a_handshake_hook_sees_the_header() {
 }
 
 #[tokio::test]
+async fn hooks_are_told_who_asks_and_the_headers_that_are_configured() {
+    let application = Application::start(|_, _| Act::Answer(json!({ "allow": true }))).await;
+    let hooks = ["handshake", "subscribe", "publish"];
+    let more = "headers = [\"X-Tenant\", \"x-absent\"]";
+    let node = node(&application.config(&hooks, more)).await;
+    let mut request = format!("ws://{}/cometd", node.client_address())
+        .into_client_request()
+        .expect("a request");
+    request
+        .headers_mut()
+        .insert("x-tenant", "red".parse().expect("a value"));
+    request
+        .headers_mut()
+        .insert("x-other", "hidden".parse().expect("a value"));
+    let stream = tokio::net::TcpStream::connect(node.client_address())
+        .await
+        .expect("connects");
+    let (socket, _) = tokio_tungstenite::client_async(request, stream)
+        .await
+        .expect("upgrades");
+    let mut client = Ws::of(socket);
+    let mut message = handshake_with(&json!({}));
+    message["id"] = json!("h");
+    client.text(message.to_string()).await;
+    let reply = client.reply("h").await;
+    client.client_id = reply["clientId"].as_str().expect("an id").to_owned();
+    assert_eq!(subscribe(&mut client, "/a").await["successful"], true);
+    assert_eq!(publish(&mut client, "/b").await["successful"], true);
+    for hook in hooks {
+        let calls = application.calls(&format!("/{hook}"));
+        let body = &calls[0].body;
+        assert_eq!(
+            (&body["transport"], &body["address"], &body["headers"]),
+            (
+                &json!("websocket"),
+                &json!("127.0.0.1"),
+                &json!({ "x-tenant": "red" })
+            ),
+            "{hook}"
+        );
+    }
+    handshake_with_header(&node, false, "Basic YTpi", &json!({})).await;
+    let calls = application.calls("/handshake");
+    assert_eq!(calls[1].body["transport"], "long-polling");
+    assert_eq!(calls[1].body["headers"], json!({}));
+}
+
+#[tokio::test]
 async fn a_hook_may_limit_a_session_in_time() {
     let application =
         Application::start(|_, _| Act::Answer(json!({ "allow": true, "expires_in_ms": 300 })))
@@ -695,7 +743,8 @@ async fn hooks_decide_on_channels_after_the_permissions() {
     assert!(session.is_u64());
     assert_eq!(
         publishes[1].body,
-        json!({ "hook": "publish", "node": "n1", "session": session, "user": null, "channel": "/chat/closed" })
+        json!({ "hook": "publish", "node": "n1", "session": session, "user": null, "channel": "/chat/closed",
+            "transport": "websocket", "address": "127.0.0.1" })
     );
     assert!(
         !subscribes[0].body.to_string().contains(&client.client_id),

@@ -10,7 +10,9 @@ use halley_bayeux::{
 use halley_cluster::seti::PresenceListener;
 use halley_cluster::{
     Clock, Cluster, ClusterConfig, Member, MembershipListener, NodeName, RandomSource, Secret,
+    StateChannel,
 };
+use halley_replication::{Objects, OortObject};
 use parking_lot::Mutex;
 
 use super::SimNet;
@@ -22,6 +24,8 @@ pub(super) const PORT: u16 = 7400;
 pub(super) const CHANNEL: &str = "/sim/events";
 /// What nodes subscribe to: all match [`CHANNEL`], so that overlaps are tried too.
 pub(super) const PATTERNS: [&str; 3] = ["/sim/events", "/sim/*", "/**"];
+/// The object that every node has a part of.
+const OBJECT: &str = "toggles";
 /// How often a node looks at what it is told to do.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -39,6 +43,8 @@ pub(super) struct Slot {
     pub(super) orders: VecDeque<Order>,
     pub(super) life: usize,
     pub(super) cluster: Option<Cluster>,
+    /// Of which each node changes its part whenever it subscribes or unsubscribes.
+    pub(super) object: Option<OortObject<u64>>,
     /// Which of the patterns the node is subscribed to.
     pub(super) subscribed: [bool; PATTERNS.len()],
     /// Messages that this life has published.
@@ -113,6 +119,9 @@ impl Host {
         });
         cluster.add_membership_listener(observer.clone());
         cluster.seti().add_listener(observer);
+        let objects = Objects::new(cluster.state_sender(), clock);
+        cluster.register(StateChannel::OBJECTS, Arc::new(objects.clone()));
+        let object = OortObject::new(&objects, OBJECT, 0)?;
         cluster.open(SimNet).await?;
         let trace = self.trace.clone();
         let receiver = move |publication: &Arc<Publication>| {
@@ -128,7 +137,13 @@ impl Host {
                 .subscribe(&ChannelName::parse(pattern)?, clock.now())
                 .await?;
         }
-        self.slot.lock().cluster = Some(cluster.clone());
+        self.trace
+            .add(now(), Some(node), What::Subscribed(wanted.contains(&true)));
+        {
+            let mut slot = self.slot.lock();
+            slot.cluster = Some(cluster.clone());
+            slot.object = Some(object.clone());
+        }
         loop {
             tokio::time::sleep(STEP).await;
             engine.tick(clock.now());
@@ -141,7 +156,12 @@ impl Host {
                         std::future::pending::<()>().await;
                     }
                     Some(Order::Publish) => self.publish(&engine, node, clock)?,
-                    Some(Order::Toggle(pattern)) => self.toggle(&session, pattern, clock).await?,
+                    Some(Order::Toggle(pattern)) => {
+                        object.set(*object.local() + 1)?;
+                        self.toggle(&session, pattern, clock).await?;
+                        let matches = self.slot.lock().subscribed.contains(&true);
+                        self.trace.add(now(), Some(node), What::Subscribed(matches));
+                    }
                 }
             }
         }

@@ -5,16 +5,19 @@
 //!                          │                                          │
 //!                          └──────────── trace ◀── deliveries, joined, left
 //!                                          │
-//!                                       checks
+//!                                       checks: order, nothing twice, no loss that nobody is told of, convergence
 //! ```
 
 mod host;
+mod loss;
 mod net;
 mod schedule;
+mod size;
 mod trace;
 mod world;
 
 pub use net::SimNet;
 pub use schedule::{Fault, Schedule};
+pub use size::{Size, form};
 pub use trace::{Entry, Trace, What};
 pub use world::{Report, Settings, run};

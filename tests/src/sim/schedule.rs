@@ -19,7 +19,11 @@ pub enum Fault {
     Crash(usize),
     /// A node ends without a word.
     PowerLoss(usize),
-
+    /// Nothing passes between a node and the others until it thaws, and then all of it does: late, and in order. A process that is
+    /// stopped looks like this to the others.
+    Freeze(usize),
+    /// What was held passes.
+    Thaw(usize),
     /// A crashed node starts again.
     Restart(usize),
     /// A node subscribes to, or no longer to, a pattern.
@@ -34,6 +38,8 @@ impl fmt::Display for Fault {
             Fault::Mend(a, b) => write!(f, "mend n{a} - n{b}"),
             Fault::Crash(a) => write!(f, "crash n{a}"),
             Fault::PowerLoss(a) => write!(f, "power loss of n{a}"),
+            Fault::Freeze(a) => write!(f, "freeze n{a}"),
+            Fault::Thaw(a) => write!(f, "thaw n{a}"),
             Fault::Restart(a) => write!(f, "restart n{a}"),
             Fault::Toggle(a, pattern) => write!(f, "toggle pattern {pattern} on n{a}"),
         }
@@ -60,11 +66,25 @@ impl Schedule {
         while at < faulty {
             let node = random.random_range(0..nodes);
             let other = (node + random.random_range(1..nodes)) % nodes;
-            let fault = match random.random_range(0..10) {
+            let fault = match random.random_range(0..14) {
                 0 | 1 => Fault::Cut(node, other),
                 2 => Fault::CutOneWay(node, other),
                 3 | 4 => Fault::Mend(node, other),
                 5 | 6 => {
+                    // Mostly shorter than the detection time, so that links go on without loss.
+                    let mended = at + Duration::from_millis(random.random_range(20..5000));
+                    faults.push((mended.min(faulty), Fault::Mend(node, other)));
+                    match random.random() {
+                        true => Fault::Cut(node, other),
+                        false => Fault::CutOneWay(node, other),
+                    }
+                }
+                7 => {
+                    let thawed = at + Duration::from_millis(random.random_range(20..9000));
+                    faults.push((thawed.min(faulty), Fault::Thaw(node)));
+                    Fault::Freeze(node)
+                }
+                8 | 9 => {
                     down[node] = !down[node];
                     match (down[node], random.random()) {
                         (true, true) => Fault::Crash(node),
@@ -77,7 +97,9 @@ impl Schedule {
             faults.push((at, fault));
             at += Duration::from_millis(random.random_range(50..4000));
         }
+        faults.sort_by_key(|(at, _)| *at);
         for (node, down) in down.into_iter().enumerate() {
+            faults.push((faulty, Fault::Thaw(node)));
             if down {
                 faults.push((faulty, Fault::Restart(node)));
             }

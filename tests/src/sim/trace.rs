@@ -1,6 +1,6 @@
 //! What happened, in order, and the checks that hold for every trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub enum What {
     Published(Message),
     /// A subscriber got a message.
     Delivered(Message),
+    /// The node's subscriber matches the channel from now on, or no longer.
+    Subscribed(bool),
     /// A user is known to be present, or absent, at a node.
     Presence(String),
 }
@@ -63,18 +65,34 @@ impl fmt::Display for Entry {
 
 /// A trace that the hosts and the world write together.
 #[derive(Clone, Debug, Default)]
-pub struct Trace(Arc<Mutex<Vec<Entry>>>);
+pub struct Trace(Arc<Mutex<Lines>>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    entries: Vec<Entry>,
+    /// The lives that are over.
+    over: BTreeSet<(usize, usize)>,
+}
 
 impl Trace {
     /// Adds an entry.
     pub fn add(&self, at: Duration, node: Option<(usize, usize)>, what: What) {
-        self.0.lock().push(Entry { at, node, what });
+        let mut lines = self.0.lock();
+        if node.is_none_or(|node| !lines.over.contains(&node)) {
+            lines.entries.push(Entry { at, node, what });
+        }
+    }
+
+    /// This life of a node has nothing more to say: what its pieces do while they are dropped, nobody sees, and no virtual time runs
+    /// for them.
+    pub(super) fn is_over(&self, node: (usize, usize)) {
+        self.0.lock().over.insert(node);
     }
 
     /// All entries so far.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
-        self.0.lock().clone()
+        self.0.lock().entries.clone()
     }
 }
 

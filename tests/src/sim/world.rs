@@ -8,6 +8,7 @@ use halley_bayeux::UserId;
 use parking_lot::Mutex;
 
 use super::host::{Host, Order, PATTERNS, Slot};
+use super::loss::silent_loss;
 use super::schedule::{Fault, Schedule};
 use super::trace::{Entry, Message, Trace, What, breach, unnoticed};
 
@@ -53,12 +54,14 @@ const DETECTION: Duration = Duration::from_secs(5);
 /// Messages per node after convergence: each must arrive.
 const FINAL_MESSAGES: usize = 100;
 
-struct World<'a> {
-    sim: turmoil::Sim<'a>,
-    slots: Vec<Arc<Mutex<Slot>>>,
+pub(super) struct World<'a> {
+    pub(super) sim: turmoil::Sim<'a>,
+    pub(super) slots: Vec<Arc<Mutex<Slot>>>,
     trace: Trace,
     /// Directions in which nothing passes.
     cuts: BTreeSet<(usize, usize)>,
+    /// Nodes from and to which everything is held up.
+    frozen: BTreeSet<usize>,
 }
 
 fn name(node: usize) -> String {
@@ -68,42 +71,50 @@ fn name(node: usize) -> String {
 /// One run. The same seed gives the same trace.
 #[must_use]
 pub fn run(seed: u64, settings: Settings) -> Report {
-    let mut sim = turmoil::Builder::new()
-        .rng_seed(seed)
-        .simulation_duration(Duration::from_secs(100_000))
-        .tick_duration(Duration::from_millis(2))
-        .min_message_latency(Duration::from_micros(200))
-        .max_message_latency(Duration::from_millis(20))
-        .tcp_capacity(4096)
-        .build();
-    let trace = Trace::default();
-    let mut slots = Vec::new();
-    for index in 0..settings.nodes {
-        let slot = Arc::new(Mutex::new(Slot::default()));
-        slot.lock().subscribed[index % PATTERNS.len()] = true;
-        let host = Host {
-            index,
-            nodes: settings.nodes,
-            seed,
-            slot: slot.clone(),
-            trace: trace.clone(),
-        };
-        sim.host(format!("n{index}"), move || host.clone().run());
-        slots.push(slot);
-    }
-    let mut world = World {
-        sim,
-        slots,
-        trace,
-        cuts: BTreeSet::new(),
-    };
+    let mut world = World::new(seed, settings.nodes);
     let problem = world.play(seed, settings).err();
     let trace = world.trace.entries();
-    let problem = breach(&trace).or_else(|| unnoticed(&trace)).or(problem);
+    let problem = breach(&trace)
+        .or_else(|| unnoticed(&trace))
+        .or_else(|| silent_loss(&trace))
+        .or(problem);
     Report { trace, problem }
 }
 
 impl World<'_> {
+    pub(super) fn new(seed: u64, nodes: usize) -> Self {
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(seed)
+            .simulation_duration(Duration::from_secs(100_000))
+            .tick_duration(Duration::from_millis(2))
+            .min_message_latency(Duration::from_micros(200))
+            .max_message_latency(Duration::from_millis(20))
+            .tcp_capacity(4096)
+            .build();
+        let trace = Trace::default();
+        let mut slots = Vec::new();
+        for index in 0..nodes {
+            let slot = Arc::new(Mutex::new(Slot::default()));
+            slot.lock().subscribed[index % PATTERNS.len()] = true;
+            let host = Host {
+                index,
+                nodes,
+                seed,
+                slot: slot.clone(),
+                trace: trace.clone(),
+            };
+            sim.host(name(index), move || host.clone().run());
+            slots.push(slot);
+        }
+        Self {
+            sim,
+            slots,
+            trace,
+            cuts: BTreeSet::new(),
+            frozen: BTreeSet::new(),
+        }
+    }
+
     fn play(&mut self, seed: u64, settings: Settings) -> Result<(), String> {
         let schedule = Schedule::draw(seed, settings.nodes, PATTERNS.len(), settings.faulty);
         for (at, fault) in &schedule.faults {
@@ -160,9 +171,15 @@ impl World<'_> {
                     self.sim.partition(name(a), name(other));
                 }
                 self.end(a);
-                for other in (0..self.slots.len()).filter(|other| *other != a) {
-                    self.cut_or_mend(a, other);
-                }
+                self.cut_or_mend_all(a);
+            }
+            Fault::Freeze(a) => {
+                self.frozen.insert(a);
+                self.cut_or_mend_all(a);
+            }
+            Fault::Thaw(a) => {
+                self.frozen.remove(&a);
+                self.cut_or_mend_all(a);
             }
             Fault::Restart(a) => self.sim.bounce(name(a)),
             Fault::Toggle(a, pattern) => {
@@ -174,13 +191,27 @@ impl World<'_> {
     }
 
     fn end(&mut self, node: usize) {
+        let life = self.slots[node].lock().life;
+        self.trace.is_over((node, life));
         self.sim.crash(name(node));
-        self.slots[node].lock().cluster = None;
+        let mut slot = self.slots[node].lock();
+        slot.cluster = None;
+        slot.object = None;
+    }
+
+    fn cut_or_mend_all(&mut self, node: usize) {
+        for other in (0..self.slots.len()).filter(|other| *other != node) {
+            self.cut_or_mend(node, other);
+        }
     }
 
     /// Brings the network between two nodes into the state that the faults so far have left.
     fn cut_or_mend(&mut self, a: usize, b: usize) {
-        self.sim.repair(name(a), name(b));
+        let cut = self.cuts.contains(&(a, b)) || self.cuts.contains(&(b, a));
+        if !cut && (self.frozen.contains(&a) || self.frozen.contains(&b)) {
+            return self.sim.hold(name(a), name(b));
+        }
+        self.sim.release(name(a), name(b));
         for (from, to) in [(a, b), (b, a)] {
             if self.cuts.contains(&(from, to)) {
                 self.sim.partition_oneway(name(from), name(to));
@@ -199,7 +230,7 @@ impl World<'_> {
         self.step_for(PUBLISH_INTERVAL)
     }
 
-    fn step_for(&mut self, time: Duration) -> Result<(), String> {
+    pub(super) fn step_for(&mut self, time: Duration) -> Result<(), String> {
         let until = self.sim.elapsed() + time;
         while self.sim.elapsed() < until {
             self.sim
@@ -221,7 +252,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn whole(&self) -> bool {
+    pub(super) fn whole(&self) -> bool {
         let clusters: Vec<_> = self
             .slots
             .iter()
@@ -243,9 +274,28 @@ impl World<'_> {
                 });
                 seen == ids && present && seti.users().len() == ids.len()
             })
+            && self.same_objects()
     }
 
-    fn members(&self) -> String {
+    /// Every node has every node's part as its owner has it.
+    fn same_objects(&self) -> bool {
+        let objects: Vec<_> = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.lock().object.clone())
+            .collect();
+        let own: Vec<_> = objects.iter().map(|object| *object.local()).collect();
+        objects.iter().all(|object| {
+            let mut parts = object.parts();
+            parts.sort_by_key(|(member, _)| member.id());
+            parts
+                .iter()
+                .map(|(_, value)| **value)
+                .eq(own.iter().copied())
+        })
+    }
+
+    pub(super) fn members(&self) -> String {
         let clusters = self
             .slots
             .iter()

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use super::{
+    connections,
     open::open_sessions,
     process::{Processes, own_usage},
     report::Report,
@@ -36,6 +37,9 @@ pub(super) struct Idle {
     /// Gives each session a channel of its own instead of one for all.
     #[arg(long)]
     distinct_channels: bool,
+    /// Opens connections instead that have asked once and are in no session: what a connection of a long-polling client costs alone.
+    #[arg(long, conflicts_with = "distinct_channels")]
+    connections_only: bool,
     /// Longest wait for the sign of life of all sessions at the end, in seconds.
     #[arg(long, default_value_t = 30.0)]
     patience: f64,
@@ -56,6 +60,10 @@ impl Idle {
         servers: &Processes,
     ) -> anyhow::Result<Report> {
         let count = self.sessions as usize;
+        if self.connections_only {
+            let hold = Duration::from_secs_f64(self.hold.clamp(0.0, 86_400.0));
+            return connections::run(targets, servers, count, hold).await;
+        }
         let empty = servers
             .usage()?
             .context("the idle load needs --server-pid")?;

@@ -8,6 +8,7 @@
 //! publisher in each of its rooms has no gap and no repetition, so a clean result means that every delivery came
 //! once and in order.
 
+mod connections;
 mod fan_out;
 mod floor;
 mod frame;

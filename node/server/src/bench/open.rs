@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Sessions that are being opened at once: enough to keep a server busy, few enough for any accept backlog.
-const OPENING_MAX: usize = 64;
+pub(super) const OPENING_MAX: usize = 64;
 
 /// Opens `count` sessions spread over the targets; the channels of each come from `channels`, and whether it will publish from
 /// `publishes`. In order of number.

@@ -15,7 +15,8 @@ use http::{HeaderValue, StatusCode};
 use memchr::memmem;
 
 use super::endpoint::Endpoint;
-use super::long_polling;
+use super::long_polling::{self, Outcome};
+use crate::http_server::Caller;
 use crate::origin::Verdict;
 
 /// CometD's `callbackParameter` and `callbackParameterMaxLength`.
@@ -43,7 +44,13 @@ pub(super) async fn answer(endpoint: Arc<Endpoint>, request: Request) -> Respons
         return endpoint.refusal(StatusCode::BAD_REQUEST, "No messages that are JSON");
     };
     let callback = callback.to_owned();
-    let mut answer = long_polling::exchange(&endpoint, parts, body.into(), Some(&callback)).await;
+    let caller = parts.extensions.get::<Caller>().copied();
+    let outcome =
+        long_polling::exchange(&endpoint, parts, caller, body.into(), Some(&callback)).await;
+    let mut answer = match outcome {
+        Outcome::Answer(answer) => answer,
+        Outcome::Held(held) => held.answer(&endpoint).await,
+    };
     answer
         .headers_mut()
         .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

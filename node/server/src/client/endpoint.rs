@@ -16,11 +16,12 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::long_polling::Outcome;
 use super::{callback_polling, long_polling, upgrade};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::cookies::BrowserCookie;
-use crate::http_server::{Answer, Direct, Routes, Unfinished};
+use crate::http_server::{Answer, Answered, Caller, Direct, Routes, Unfinished};
 use crate::metrics::Metrics;
 use crate::origin::{Origins, Verdict};
 use crate::proxies::Proxies;
@@ -125,8 +126,8 @@ impl Direct for Endpoint {
             && self.paths.iter().any(|path| request.uri().path() == path)
     }
 
-    fn answer(self: Arc<Self>, request: hyper::Request<Incoming>) -> Answer {
-        Box::pin(answer_post(self, request))
+    fn answer(self: Arc<Self>, request: hyper::Request<Incoming>, caller: Caller) -> Answer {
+        Box::pin(answer_post(self, request, Some(caller)))
     }
 }
 
@@ -170,7 +171,8 @@ async fn dispatch(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Re
         return endpoint.refusal(StatusCode::BAD_REQUEST, "Unknown Bayeux Transport");
     }
     if !upgrade {
-        return answer_post(endpoint, request).await;
+        let caller = request.extensions().get::<Caller>().copied();
+        return answer_post(endpoint, request, caller).await.whole().await;
     }
     let verdict = endpoint
         .origins
@@ -181,7 +183,11 @@ async fn dispatch(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Re
     upgrade::answer(&endpoint, request)
 }
 
-async fn answer_post<B>(endpoint: Arc<Endpoint>, request: hyper::Request<B>) -> Response
+async fn answer_post<B>(
+    endpoint: Arc<Endpoint>,
+    request: hyper::Request<B>,
+    caller: Option<Caller>,
+) -> Answered
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
@@ -189,9 +195,17 @@ where
         .origins
         .judge(request.headers(), request.uri().authority());
     if verdict == Verdict::Refused {
-        return endpoint.refusal(StatusCode::FORBIDDEN, "Origin not allowed");
+        return Answered::Now(endpoint.refusal(StatusCode::FORBIDDEN, "Origin not allowed"));
     }
-    let mut answer = long_polling::answer(endpoint, request).await;
-    verdict.add_headers(answer.headers_mut());
-    answer
+    match long_polling::answer(Arc::clone(&endpoint), request, caller).await {
+        Outcome::Answer(mut answer) => {
+            verdict.add_headers(answer.headers_mut());
+            Answered::Now(answer)
+        }
+        Outcome::Held(held) => Answered::Later(Box::pin(async move {
+            let mut answer = held.answer(&endpoint).await;
+            verdict.add_headers(answer.headers_mut());
+            answer
+        })),
+    }
 }

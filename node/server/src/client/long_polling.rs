@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use halley_bayeux::{HttpOutcome, HttpReply, HttpRequest, Released};
+use halley_bayeux::{HeldConnect, HttpOutcome, HttpReply, HttpRequest, Released};
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, Version};
@@ -21,33 +21,43 @@ use crate::cookies;
 use crate::http_server::{BodyFault, Caller, is_utf8, read_body};
 use crate::metrics::Limit;
 
+/// What becomes of a request.
+pub(super) enum Outcome {
+    /// Its answer.
+    Answer(Response),
+    /// It is a connect that is held.
+    Held(Held),
+}
+
 /// Answers one POST.
-pub(super) async fn answer<B>(endpoint: Arc<Endpoint>, request: http::Request<B>) -> Response
+pub(super) async fn answer<B>(
+    endpoint: Arc<Endpoint>,
+    request: http::Request<B>,
+    caller: Option<Caller>,
+) -> Outcome
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
     let (parts, body) = request.into_parts();
     if !is_utf8(&parts.headers) {
-        return endpoint.refusal(
+        return Outcome::Answer(endpoint.refusal(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "Only UTF-8 is understood",
-        );
+        ));
     }
     let reading = read_body(
         body,
         endpoint.message_bytes_max,
         Some(endpoint.unfinished.part()),
     );
-    let body = match wait(reading, endpoint.body_timeout, &endpoint.close).await {
-        Waited::For(Ok(body)) => body,
+    let refused = match wait(reading, endpoint.body_timeout, &endpoint.close).await {
+        Waited::For(Ok(body)) => return exchange(&endpoint, parts, caller, body, None).await,
         // A node that ends does not wait for the rest of a body.
         Waited::NodeEnds => {
-            return closing(
-                endpoint.refusal(StatusCode::SERVICE_UNAVAILABLE, "The node is about to end"),
-            );
+            endpoint.refusal(StatusCode::SERVICE_UNAVAILABLE, "The node is about to end")
         }
         Waited::For(Err(BodyFault::TooLarge)) => {
-            return closing(endpoint.refusal(StatusCode::PAYLOAD_TOO_LARGE, "Body too large"));
+            endpoint.refusal(StatusCode::PAYLOAD_TOO_LARGE, "Body too large")
         }
         Waited::For(Err(BodyFault::Crowded)) => {
             endpoint.metrics.refuse(Limit::UnfinishedBytes);
@@ -58,63 +68,82 @@ where
             answer
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            return closing(answer);
+            answer
         }
         Waited::For(Err(BodyFault::Broken)) => {
-            return closing(endpoint.refusal(StatusCode::BAD_REQUEST, "Body is broken"));
+            endpoint.refusal(StatusCode::BAD_REQUEST, "Body is broken")
         }
         Waited::TooLong => {
-            return closing(
-                endpoint.refusal(StatusCode::REQUEST_TIMEOUT, "Body did not arrive in time"),
-            );
+            endpoint.refusal(StatusCode::REQUEST_TIMEOUT, "Body did not arrive in time")
         }
     };
-    exchange(&endpoint, parts, body, None).await
+    Outcome::Answer(closing(refused))
 }
 
-/// Hands a request to the engine and waits for the reply; with `callback` that is a script which calls this function.
+/// Hands a request to the engine; with `callback` the answer is a script that calls this function.
 pub(super) async fn exchange(
     endpoint: &Endpoint,
     parts: Parts,
+    caller: Option<Caller>,
     body: Bytes,
     callback: Option<&str>,
-) -> Response {
-    let caller = parts.extensions.get::<Caller>().copied();
+) -> Outcome {
     let secure = endpoint.proxies.encrypted(caller, &parts.headers);
     let Ok(text) = std::str::from_utf8(&body) else {
-        return endpoint.refusal(StatusCode::BAD_REQUEST, "Body is not UTF-8");
+        return Outcome::Answer(endpoint.refusal(StatusCode::BAD_REQUEST, "Body is not UTF-8"));
     };
-    let head = Head::of(&endpoint.proxies, &parts);
+    let head = Head::of(&endpoint.proxies, caller, &parts.headers);
     let request = HttpRequest {
         browser: cookies::browser(&parts.headers, &endpoint.browser_cookie.name),
         http2: parts.version == Version::HTTP_2,
         callback: callback.is_some(),
         head: Some(&head),
     };
-    match endpoint
-        .engine
-        .http_request(request, text, endpoint.clock.now())
-        .await
-    {
-        Ok(HttpOutcome::Reply(reply)) => replied(endpoint, reply, secure, callback),
-        Ok(HttpOutcome::Hold(mut held)) => {
-            // All that holds the connection's read buffer.
-            drop((body, parts));
-            let _counted = Counted::new(&endpoint.metrics.held_connects);
-            // When the client goes away this future is dropped, and `held` with it, which frees the session's slot.
-            match poll_fn(|cx| held.poll_release(cx, endpoint.clock.now())).await {
-                Released::Reply(reply) => replied(endpoint, reply, secure, callback),
-                Released::Displaced { status } => {
-                    let status =
-                        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                    endpoint.refusal(status, "Displaced by a newer connect")
-                }
+    Outcome::Answer(
+        match endpoint
+            .engine
+            .http_request(request, text, endpoint.clock.now())
+            .await
+        {
+            Ok(HttpOutcome::Reply(reply)) => replied(endpoint, reply, secure, callback),
+            Ok(HttpOutcome::Hold(held)) => {
+                return Outcome::Held(Held {
+                    held,
+                    secure,
+                    callback: callback.map(Box::from),
+                    _counted: Counted::new(&endpoint.metrics.held_connects),
+                });
             }
-        }
-        Err(error) => {
-            let status =
-                StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            endpoint.refusal(status, error.text)
+            Err(error) => {
+                let status =
+                    StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                endpoint.refusal(status, error.text)
+            }
+        },
+    )
+}
+
+/// A connect that waits for something to answer it with; all that is kept of its request. When the client goes away it is dropped, which
+/// frees the session's slot.
+pub(super) struct Held {
+    held: HeldConnect,
+    secure: bool,
+    callback: Option<Box<str>>,
+    _counted: Counted,
+}
+
+impl Held {
+    /// Waits for the answer.
+    pub(super) async fn answer(mut self, endpoint: &Endpoint) -> Response {
+        match poll_fn(|cx| self.held.poll_release(cx, endpoint.clock.now())).await {
+            Released::Reply(reply) => {
+                replied(endpoint, reply, self.secure, self.callback.as_deref())
+            }
+            Released::Displaced { status } => {
+                let status =
+                    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                endpoint.refusal(status, "Displaced by a newer connect")
+            }
         }
     }
 }

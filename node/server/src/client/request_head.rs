@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use halley_bayeux::{RequestHead, UpgradeHead};
 use http::HeaderMap;
-use http::request::Parts;
 
 use crate::http_server::Caller;
 use crate::proxies::Proxies;
@@ -28,11 +27,10 @@ pub(super) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    pub(super) fn of(proxies: &Proxies, parts: &'a Parts) -> Self {
-        let caller = parts.extensions.get::<Caller>().copied();
+    pub(super) fn of(proxies: &Proxies, caller: Option<Caller>, headers: &'a HeaderMap) -> Self {
         Self {
-            remote: proxies.client(caller, &parts.headers),
-            headers: &parts.headers,
+            remote: proxies.client(caller, headers),
+            headers,
         }
     }
 }
@@ -62,6 +60,8 @@ pub(super) fn upgrade_head(
 
 #[cfg(test)]
 mod tests {
+    use http::request::Parts;
+
     use super::*;
 
     fn request() -> Parts {
@@ -92,8 +92,8 @@ mod tests {
     #[test]
     fn the_engine_sees_address_and_headers_of_a_request_and_of_an_upgrade() {
         let (proxies, parts) = (Proxies::new(&[]), request());
-        check(&Head::of(&proxies, &parts));
         let caller = parts.extensions.get::<Caller>().copied();
+        check(&Head::of(&proxies, caller, &parts.headers));
         let head = upgrade_head(&proxies, caller, &parts.headers);
         check(&head);
         assert_eq!(head.header("upgrade", 0), None);

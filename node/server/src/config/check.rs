@@ -3,13 +3,13 @@
 use std::fmt;
 use std::path::Path;
 
-use halley_cluster::{InvalidSecrets, NodeName, OortUrl, Secrets};
+use halley_cluster::{InvalidSecrets, NodeName, OortUrl, Secrets, TlsMode};
 use subtle::ConstantTimeEq as _;
 
 use super::load::Problem;
-use super::types::{BrowserCookieConfig, Config, Discovery};
+use super::types::{BrowserCookieConfig, Config, Discovery, MeshTlsConfig};
 use super::{check_api, check_security, check_services};
-use crate::tls::TlsFiles;
+use crate::tls::{MeshFiles, TlsFiles};
 
 /// The least number of bytes of the secret that all nodes share.
 pub(super) const SECRET_BYTES_MIN: usize = 32;
@@ -77,6 +77,7 @@ pub(super) fn check(config: &mut Config, mesh: bool, discovery: bool, problems: 
     check_api::check(config, problems);
     if config.mesh.clustered {
         mesh_relations(config, problems);
+        mesh_tls(&config.mesh.tls, problems);
         mesh_oort(config, problems);
         if config.session.max_message_bytes > MESSAGE_BYTES_MAX {
             problems.push(Problem::new(
@@ -254,6 +255,30 @@ fn tls(config: &Config, problems: &mut Vec<Problem>) {
             "is needed beside client.tls.key",
         )),
         (None, None) => {}
+    }
+}
+
+/// Three files come together and can serve.
+fn mesh_tls(tls: &MeshTlsConfig, problems: &mut Vec<Problem>) {
+    if let Some(files) = MeshFiles::of(tls) {
+        if let Err(problem) = files.load() {
+            problems.push(Problem::new(problem.key, problem.what));
+        }
+        return;
+    }
+    let files = [
+        ("mesh.tls.certificate", &tls.certificate),
+        ("mesh.tls.key", &tls.key),
+        ("mesh.tls.ca", &tls.ca),
+    ];
+    let others = tls.server_name.is_some() || !tls.verify_clients || tls.mode != TlsMode::Required;
+    if others || files.iter().any(|(_, file)| file.is_some()) {
+        for (key, _) in files.iter().filter(|(_, file)| file.is_none()) {
+            problems.push(Problem::new(
+                *key,
+                "is needed: TLS on the mesh takes a certificate, its key and the authorities",
+            ));
+        }
     }
 }
 

@@ -106,9 +106,29 @@ fn hooks(config: &mut Config, problems: &mut Vec<Problem>) {
         )),
         _ => {}
     }
+    header_names(&mut hooks.headers, "security.hooks.headers", problems);
     if let Some(file) = &hooks.token_file {
         hooks.token = token(file, "security.hooks.token_file", problems);
     }
+}
+
+/// Writes the names in lower case, each once.
+pub(super) fn header_names(
+    names: &mut Vec<String>,
+    key: &'static str,
+    problems: &mut Vec<Problem>,
+) {
+    for name in names.iter_mut() {
+        match http::HeaderName::from_bytes(name.as_bytes()) {
+            Ok(known) => known.as_str().clone_into(name),
+            Err(_) => problems.push(Problem::new(
+                key,
+                format!("{name:?} is not the name of a header"),
+            )),
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
 }
 
 /// The token that a node shows to hooks.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use halley_bayeux::ChannelKind;
 
-use super::check_security::token;
+use super::check_security::{header_names, token};
 use super::load::Problem;
 use super::types::Config;
 use crate::security;
@@ -16,6 +16,7 @@ pub(super) fn check(config: &mut Config, problems: &mut Vec<Problem>) {
     if let Some(file) = &services.token_file {
         services.token = token(file, "services.token_file", problems);
     }
+    header_names(&mut services.headers, "services.headers", problems);
     let mut seen = BTreeSet::new();
     for (at, hook) in services.hooks.iter().enumerate() {
         let place = format!("services.hooks[{}]", at + 1);

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use halley_bayeux::{Activity, ChannelName};
+use halley_cluster::TlsMode;
 use ipnet::IpNet;
 use toml::Value;
 
@@ -189,6 +190,10 @@ words!(
 words!(
     TokenAlgorithm, "one of \"HS256\", \"RS256\", \"ES256\", \"EdDSA\"",
     "HS256" => Hs256, "RS256" => Rs256, "ES256" => Es256, "EdDSA" => EdDsa
+);
+words!(
+    TlsMode, "one of \"required\", \"dialled\", \"accepted\"",
+    "required" => Required, "dialled" => Dialled, "accepted" => Accepted
 );
 words!(
     Discovery, "one of \"static\", \"multicast\", \"dns\"",

@@ -32,7 +32,7 @@ pub use rows::{Column, ROW_LISTS, RowList};
 pub use types::{
     AdminConfig, ApiConfig, ApiRole, ApiToken, BrowserCookieConfig, ChannelRule, ClientConfig,
     Config, Discovery, DnsConfig, HooksConfig, Http2Config, JwtConfig, LogConfig, LogFormat,
-    LogLevel, MeshConfig, MulticastConfig, NodeConfig, OortConfig, OortDigest, PolicyKind,
-    PresenceConfig, SameSite, SecurityConfig, ServiceHook, ServicesConfig, SetiConfig, TlsConfig,
-    TokenAlgorithm,
+    LogLevel, MeshConfig, MeshTlsConfig, MulticastConfig, NodeConfig, OortConfig, OortDigest,
+    PolicyKind, PresenceConfig, SameSite, SecurityConfig, ServiceHook, ServicesConfig, SetiConfig,
+    TlsConfig, TokenAlgorithm,
 };

@@ -243,6 +243,20 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.oort.max_interval_ms", mesh.oort.max_interval_ms, in 1000..=300_000,
             "How long a Java node whose connection is lost may take to come back before it has left.";
 
+        "mesh.tls.certificate", mesh.tls.certificate, like "\"/etc/halley/mesh/tls.crt\"",
+            "A PEM file with the certificate of this node and after it those of its issuers; with it, the key and the authorities, links go over TLS 1.3.";
+        "mesh.tls.key", mesh.tls.key, like "\"/etc/halley/mesh/tls.key\"", "A PEM file with the private key of the certificate.";
+        "mesh.tls.ca", mesh.tls.ca, like "\"/etc/halley/mesh/ca.crt\"",
+            "A PEM file with the authorities of the mesh, which alone are trusted: one, or several while one is replaced.";
+        "mesh.tls.server_name", mesh.tls.server_name, like "\"halley-mesh\"",
+            "The name in the certificate of every node; when absent: each certificate is for the IP address that its node advertises.";
+        "mesh.tls.verify_clients", mesh.tls.verify_clients,
+            "Whether siblings must show a certificate when they dial too (mutual TLS).";
+        "mesh.tls.mode", mesh.tls.mode,
+            "required: nothing in clear text. The steps to there without an end of the cluster: \"accepted\" on all nodes (they dial in clear text and accept both), then \"dialled\" (they dial over TLS and accept both).";
+        "mesh.tls.reload_interval_ms", mesh.tls.reload_interval_ms, in 0..=DAY_MS,
+            "Time between two looks whether the three files have changed; 0: only on SIGHUP.";
+
         "admin.listen", admin.listen, "Where /healthz, /readyz, /metrics and /admin/ are served.";
         "admin.token_file", admin.token_file, like "\"/etc/halley/admin-token\"",
             "A file with the token for everything under /admin/; when absent: /admin/ is closed.";
@@ -383,6 +397,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Further attempts when no connection can be made; what was sent is never sent again.";
         "security.hooks.cache_ms", security.hooks.cache_ms, in 0..=DAY_MS,
             "Milliseconds for which an answer about a session and a channel counts again; 0: every time is asked.";
+        "security.hooks.headers", security.hooks.headers,
+            "Headers of the client's request that the hooks are shown, such as \"user-agent\"; over WebSocket of the request that opened it.";
 
         "services.token_file", services.token_file, like "\"/etc/halley/hook-token\"",
             "File with the token that the node shows to the hooks of [[services.hooks]] (Authorization: Bearer).";
@@ -396,6 +412,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "Further attempts when no connection can be made; what was sent is never sent again.";
         "services.max_answer_bytes", services.max_answer_bytes, in 256..=BYTES_MAX,
             "Bytes of one answer; a longer one counts as none.";
+        "services.headers", services.headers,
+            "Headers of the client's request that the hooks of [[services.hooks]] are shown; over WebSocket of the request that opened it.";
 
         "seti.trust_handshake_user", seti.trust_handshake_user,
             "Take the user of a session from the handshake's ext.halley.user. Anyone can claim any name: only for demonstrations and behind a proxy that sets it.";
@@ -405,6 +423,8 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
 
         "presence.enabled", presence.enabled, "Offer the users that are present on /halley/presence.";
         "presence.nodes", presence.nodes, "Offer the nodes of the cluster on /halley/cluster.";
+        "presence.rooms", presence.rooms,
+            "Channels and patterns that are rooms, the same on every node: /halley/presence/chat/lobby tells who is subscribed to the room /chat/lobby.";
 
         "log.format", log.format, "Form of a log line.";
         "log.level", log.level, "Least important level that is written.";

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use halley_bayeux::{ChannelName, EngineConfig};
+use halley_cluster::TlsMode;
 use ipnet::IpNet;
 
 use super::check::{Secret, Token};
@@ -285,6 +286,8 @@ pub struct MeshConfig {
     pub multicast: MulticastConfig,
     /// `[mesh.dns]`
     pub dns: DnsConfig,
+    /// `[mesh.tls]`
+    pub tls: MeshTlsConfig,
     /// `[mesh.oort]`
     pub oort: OortConfig,
     /// True when this node takes part in a cluster. Written by the checks, read by the wiring.
@@ -308,6 +311,7 @@ impl Default for MeshConfig {
             join_wait_ms: 1000,
             multicast: MulticastConfig::default(),
             dns: DnsConfig::default(),
+            tls: MeshTlsConfig::default(),
             oort: OortConfig::default(),
             clustered: false,
         }
@@ -420,6 +424,39 @@ pub enum OortDigest {
     Sha512,
     /// That of CometD before 8. Both are accepted.
     Sha1,
+}
+
+/// `[mesh.tls]`: encryption of the links; off without a certificate.
+#[derive(Debug, Clone)]
+pub struct MeshTlsConfig {
+    /// A PEM file with the certificate of this node, and after it those of its issuers.
+    pub certificate: Option<PathBuf>,
+    /// A PEM file with its private key.
+    pub key: Option<PathBuf>,
+    /// A PEM file with the authorities of the mesh.
+    pub ca: Option<PathBuf>,
+    /// The name that every certificate of the mesh carries; `None`: the address that its node advertises.
+    pub server_name: Option<String>,
+    /// Whether siblings must show a certificate when they dial.
+    pub verify_clients: bool,
+    /// Whether clear text is still spoken.
+    pub mode: TlsMode,
+    /// Time between two looks at the files; 0: only on SIGHUP.
+    pub reload_interval_ms: u64,
+}
+
+impl Default for MeshTlsConfig {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            key: None,
+            ca: None,
+            server_name: None,
+            verify_clients: true,
+            mode: TlsMode::Required,
+            reload_interval_ms: 60_000,
+        }
+    }
 }
 
 /// A way to find siblings.
@@ -642,6 +679,8 @@ pub struct HooksConfig {
     pub retries: u32,
     /// How long an answer about a session and a channel counts again.
     pub cache_ms: u64,
+    /// Headers of the clients' requests that are shown to the hooks, in lower case once checked.
+    pub headers: Vec<String>,
     /// The token read from its file. Written by the checks.
     pub(super) token: Option<Secret>,
 }
@@ -674,6 +713,7 @@ impl Default for HooksConfig {
             max_concurrent: 64,
             retries: 1,
             cache_ms: 0,
+            headers: Vec::new(),
             token: None,
         }
     }
@@ -707,6 +747,8 @@ pub struct ServicesConfig {
     pub retries: u32,
     /// Bytes of one answer.
     pub max_answer_bytes: usize,
+    /// Headers of the clients' requests that are shown to the hooks, in lower case once checked.
+    pub headers: Vec<String>,
     /// `[[services.hooks]]`
     pub hooks: Vec<ServiceHook>,
     /// The token read from its file. Written by the checks.
@@ -730,6 +772,7 @@ impl Default for ServicesConfig {
             max_waiting: 1000,
             retries: 1,
             max_answer_bytes: 64 << 10,
+            headers: Vec::new(),
             hooks: Vec::new(),
             token: None,
         }
@@ -763,6 +806,8 @@ pub struct PresenceConfig {
     pub enabled: bool,
     /// Offer `/halley/cluster`.
     pub nodes: bool,
+    /// Channels and patterns that are rooms, each with a presence of its own.
+    pub rooms: Vec<ChannelName>,
 }
 
 /// `[log]`

@@ -37,7 +37,7 @@ use crate::tls::Tls;
 pub(crate) use body::{BodyFault, is_utf8, read_body};
 pub(crate) use http2::Http2Limits;
 use per_address::{PerAddress, Place};
-pub(crate) use routes::{Answer, Direct, Routes};
+pub(crate) use routes::{Answer, Answered, Direct, Routes};
 pub(crate) use serve::Caller;
 pub(crate) use stream::Stream;
 pub(crate) use strict::Watched;

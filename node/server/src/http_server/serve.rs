@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::Body;
@@ -18,10 +18,10 @@ use hyper_util::service::TowerToHyperService;
 use tracing::debug;
 
 use super::http2::{Activity, Answering};
-use super::routes::{Answer, Direct, Routes};
+use super::routes::{Answer, Answered, Direct, Routes};
 use super::strict::{self, LengthSeen};
 
-/// Where a request came from; an extension of every request.
+/// Where a request came from; an extension of every request that the router gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Caller {
     /// The other end of the connection: the client, or a proxy.
@@ -74,26 +74,40 @@ impl Service<Request<Incoming>> for Serve {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if let Some(fault) = strict::fault(&request, self.length_seen.as_ref()) {
             debug!(from = %self.caller.peer, fault, "request refused");
-            return Either::Right(DirectAnswer(Box::pin(ready(refusal(fault)))));
+            let refused = ready(Answered::Now(refusal(fault)));
+            return Either::Right(DirectAnswer::Asked(Box::pin(refused)));
         }
-        request.extensions_mut().insert(self.caller);
         match &self.direct {
-            Some(direct) if direct.takes(&request) => {
-                Either::Right(DirectAnswer(Arc::clone(direct).answer(request)))
+            Some(direct) if direct.takes(&request) => Either::Right(DirectAnswer::Asked(
+                Arc::clone(direct).answer(request, self.caller),
+            )),
+            _ => {
+                request.extensions_mut().insert(self.caller);
+                Either::Left(self.router.call(request))
             }
-            _ => Either::Left(self.router.call(request)),
         }
     }
 }
 
 /// The answer to a request that went past the router.
-pub(super) struct DirectAnswer(Answer);
+pub(super) enum DirectAnswer {
+    Asked(Answer),
+    Held(Pin<Box<dyn Future<Output = Response> + Send>>),
+}
 
 impl Future for DirectAnswer {
     type Output = Result<Response, std::convert::Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx).map(Ok)
+        loop {
+            match &mut *self {
+                Self::Asked(answer) => match ready!(answer.as_mut().poll(cx)) {
+                    Answered::Now(answer) => return Poll::Ready(Ok(answer)),
+                    Answered::Later(answer) => *self = Self::Held(answer),
+                },
+                Self::Held(answer) => return answer.as_mut().poll(cx).map(Ok),
+            }
+        }
     }
 }
 

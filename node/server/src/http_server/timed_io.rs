@@ -138,9 +138,13 @@ impl AsyncRead for TimedIo {
             let count = rest.len().min(buf.remaining());
             buf.put_slice(&rest[..count]);
             unread.next += count;
-            if unread.next == unread.bytes.len() {
-                self.unread = None;
+            if unread.next < unread.bytes.len() {
+                return Poll::Ready(Ok(()));
             }
+            self.unread = None;
+            // What follows comes with it: a reader that gets a few bytes first and then asks for more has a buffer twice as large, for
+            // as long as the connection lives. What the socket has to say beside bytes, it says next time.
+            let _ = Pin::new(&mut self.stream).poll_read(cx, buf);
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
@@ -181,7 +185,7 @@ impl AsyncWrite for TimedIo {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -200,5 +204,31 @@ mod tests {
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(reader);
+    }
+
+    #[tokio::test]
+    async fn what_was_put_back_comes_with_what_follows() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (writer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let mut writer = writer.unwrap();
+        writer.write_all(b"POST / HTTP/1.1").await.unwrap();
+        let mut io = TimedIo::new(accepted.unwrap().0, Duration::from_secs(1));
+        let (mut first, mut rest) = ([0; 4], [0; 32]);
+        io.read_exact(&mut first).await.unwrap();
+        io.unread(&first);
+        let count = io.read(&mut rest).await.unwrap();
+        assert_eq!(&rest[..count], b"POST / HTTP/1.1");
+        // And no more than there is room for, of either.
+        io.unread(b"abcd");
+        writer.write_all(b"efgh").await.unwrap();
+        let mut whole = [0; 8];
+        io.read_exact(&mut whole[..3]).await.unwrap();
+        io.read_exact(&mut whole[3..]).await.unwrap();
+        assert_eq!(&whole, b"abcdefgh");
+        drop(writer);
+        io.unread(b"x");
+        assert_eq!(io.read(&mut rest).await.unwrap(), 1);
+        assert_eq!(io.read(&mut rest).await.unwrap(), 0);
     }
 }

@@ -4,7 +4,6 @@
 //! clients down, and nothing piles up. Whatever goes wrong refuses.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::asker::Asker;
 use super::hook_client::{HookClient, HookFailure, HookLimits, address};
 use super::identity::Identity;
 use super::permissions::{Operation, Permissions};
@@ -45,6 +45,8 @@ pub(crate) struct Hooks {
     subscribe: Option<Uri>,
     publish: Option<Uri>,
     node: String,
+    /// Headers that are shown, in lower case.
+    headers: Vec<String>,
     /// How long an answer counts again; zero: not at all.
     cache: Duration,
     clock: UnixClock,
@@ -59,7 +61,8 @@ struct HandshakeQuestion<'a> {
     ext: Option<&'a RawValue>,
     /// The header, whatever its scheme.
     authorization: Option<&'a str>,
-    address: Option<IpAddr>,
+    #[serde(flatten)]
+    asker: Asker<'a>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +84,8 @@ struct ChannelQuestion<'a> {
     session: u64,
     user: Option<&'a str>,
     channel: &'a str,
+    #[serde(flatten)]
+    asker: Asker<'a>,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +116,7 @@ impl Hooks {
             subscribe: read(&config.subscribe)?,
             publish: read(&config.publish)?,
             node: node.to_owned(),
+            headers: config.headers.clone(),
             cache: Duration::from_millis(config.cache_ms),
             clock,
             calls,
@@ -130,7 +136,7 @@ impl Hooks {
             // Validated by the engine; what this parser does not like is left out, and the application sees that.
             ext: message.ext().and_then(|ext| serde_json::from_str(ext).ok()),
             authorization: message.request().header("authorization"),
-            address: message.request().remote_address(),
+            asker: Asker::of(message, &self.headers),
         };
         let body = serde_json::to_vec(&question).unwrap_or_default();
         let (hooks, permissions) = (Arc::clone(self), Arc::clone(permissions));
@@ -182,6 +188,7 @@ impl Hooks {
         operation: Operation,
         session: &Arc<Session>,
         channel: &ChannelName,
+        message: &Message<'_>,
     ) -> Option<Asked> {
         let to = match operation {
             Operation::Create => None,
@@ -194,9 +201,18 @@ impl Hooks {
         {
             return Some(Asked::Known(verdict));
         }
+        let question = ChannelQuestion {
+            hook: operation.name(),
+            node: &self.node,
+            session: session.key(),
+            user: session.user().map(UserId::as_str),
+            channel: channel.as_str(),
+            asker: Asker::of(message, &self.headers),
+        };
+        let body = serde_json::to_vec(&question).unwrap_or_default();
         let (hooks, session, channel) = (Arc::clone(self), Arc::clone(session), channel.clone());
         Some(Asked::Asking(Box::pin(async move {
-            let verdict = hooks.ask(&to, operation, &session, &channel).await;
+            let verdict = hooks.ask(&to, body).await;
             hooks.count(
                 operation.name(),
                 verdict.as_ref().map(|verdict| *verdict == Verdict::Grant),
@@ -216,21 +232,7 @@ impl Hooks {
         })))
     }
 
-    async fn ask(
-        &self,
-        to: &Uri,
-        operation: Operation,
-        session: &Session,
-        channel: &ChannelName,
-    ) -> Result<Verdict, HookFailure> {
-        let question = ChannelQuestion {
-            hook: operation.name(),
-            node: &self.node,
-            session: session.key(),
-            user: session.user().map(UserId::as_str),
-            channel: channel.as_str(),
-        };
-        let body = serde_json::to_vec(&question).unwrap_or_default();
+    async fn ask(&self, to: &Uri, body: Vec<u8>) -> Result<Verdict, HookFailure> {
         let answer: ChannelAnswer = self.client.call(to, body).await?;
         Ok(if answer.allow {
             Verdict::Grant

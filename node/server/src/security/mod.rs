@@ -8,6 +8,7 @@
 //!
 //! What runs inside the node (local sessions) and what siblings forward is not asked here.
 
+mod asker;
 mod expiry;
 mod hook_client;
 mod hooks;
@@ -19,6 +20,7 @@ mod permissions;
 mod policy;
 mod unix_clock;
 
+pub(crate) use asker::Asker;
 pub(crate) use hook_client::address as hook_address;
 pub(crate) use hook_client::{HookClient, HookFailure, HookLimits};
 pub(crate) use keys::load as load_keys;

@@ -208,6 +208,7 @@ impl NodePolicy {
         operation: Operation,
         session: &Arc<Session>,
         channel: &ChannelName,
+        message: &Message<'_>,
     ) -> Decision<Verdict> {
         if session.is_local() || !matches!(base, Decision::Now(Verdict::Grant)) {
             return base;
@@ -222,7 +223,7 @@ impl NodePolicy {
         let Recognition::Hooks(hooks) = &self.recognition else {
             return base;
         };
-        match hooks.channel(operation, session, channel) {
+        match hooks.channel(operation, session, channel, message) {
             None => base,
             Some(Asked::Known(verdict)) => Decision::Now(verdict),
             Some(Asked::Asking(answer)) => Decision::Later(answer),
@@ -255,7 +256,7 @@ impl SecurityPolicy for NodePolicy {
         message: &Message<'_>,
     ) -> Decision<Verdict> {
         let base = self.base.can_create(session, channel, message);
-        self.further(base, Operation::Create, session, channel)
+        self.further(base, Operation::Create, session, channel, message)
     }
 
     fn can_subscribe(
@@ -265,7 +266,7 @@ impl SecurityPolicy for NodePolicy {
         message: &Message<'_>,
     ) -> Decision<Verdict> {
         let base = self.base.can_subscribe(session, channel, message);
-        self.further(base, Operation::Subscribe, session, channel)
+        self.further(base, Operation::Subscribe, session, channel, message)
     }
 
     fn can_publish(
@@ -275,6 +276,6 @@ impl SecurityPolicy for NodePolicy {
         message: &Message<'_>,
     ) -> Decision<Verdict> {
         let base = self.base.can_publish(session, channel, message);
-        self.further(base, Operation::Publish, session, channel)
+        self.further(base, Operation::Publish, session, channel, message)
     }
 }

@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 
 use crate::config::ServicesConfig;
 use crate::metrics::Metrics;
-use crate::security::{HookClient, HookFailure, HookLimits, hook_address};
+use crate::security::{Asker, HookClient, HookFailure, HookLimits, hook_address};
 use crate::tasks::Tasks;
 
 /// What is asked.
@@ -37,6 +37,8 @@ struct Question<'a> {
     user: Option<&'a str>,
     channel: &'a str,
     data: Option<&'a RawValue>,
+    #[serde(flatten)]
+    asker: Asker<'a>,
 }
 
 /// What is answered: one of the two. `null` is a result like any other.
@@ -58,6 +60,8 @@ struct Shared {
     /// One place for each call that is under way or waits to be.
     places: Arc<Semaphore>,
     node: String,
+    /// Headers that are shown, in lower case.
+    headers: Vec<String>,
     depth_max: usize,
     tasks: Tasks,
     calls: IntCounterVec,
@@ -150,6 +154,7 @@ pub(crate) fn start(
         client: HookClient::new(&limits, config.token()),
         places: Arc::new(Semaphore::new(config.max_concurrent + config.max_waiting)),
         node: node.to_owned(),
+        headers: config.headers.clone(),
         depth_max: engine.config().max_depth,
         tasks,
         calls: metrics.service_calls.clone(),
@@ -196,6 +201,7 @@ impl Shared {
             data: message
                 .data()
                 .and_then(|data| serde_json::from_str(data).ok()),
+            asker: Asker::of(message, &self.headers),
         };
         serde_json::to_vec(&question).unwrap_or_default()
     }
@@ -235,8 +241,8 @@ impl Shared {
             Failure::Busy => debug!(%channel, "a call found no place"),
             Failure::Hook(failure) => warn!(%channel, %failure, "a call has no answer"),
         }
-        let (class, message) = failure.told();
-        let text = json!({ "class": class, "message": message }).to_string();
+        let (code, message) = failure.told();
+        let text = json!({ "code": code, "message": message }).to_string();
         if let Ok(json) = Json::validate(&text, self.depth_max) {
             responder.fail(json);
         }

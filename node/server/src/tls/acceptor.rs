@@ -83,36 +83,51 @@ impl Tls {
 
     /// Reloads now and then until told to end.
     pub(crate) async fn keep_fresh(self: Arc<Self>, every: Duration, end: CancellationToken) {
-        let mut period = tokio::time::interval(every);
-        period.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        period.tick().await;
-        loop {
-            tokio::select! {
-                () = end.cancelled() => return,
-                _ = period.tick() => {}
-            }
-            let tls = Arc::clone(&self);
-            if let Err(error) = tokio::task::spawn_blocking(move || tls.reload()).await {
-                error!(%error, "reading the TLS certificate again failed");
-            }
+        keep_fresh(every, end, move || self.reload()).await;
+    }
+}
+
+/// Calls `reload`, which may block, now and then until told to end.
+pub(super) async fn keep_fresh(
+    every: Duration,
+    end: CancellationToken,
+    reload: impl Fn() + Send + Sync + 'static,
+) {
+    let reload = Arc::new(reload);
+    let mut period = tokio::time::interval(every);
+    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    period.tick().await;
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            _ = period.tick() => {}
+        }
+        let reload = Arc::clone(&reload);
+        if let Err(error) = tokio::task::spawn_blocking(move || reload()).await {
+            error!(%error, "reading TLS certificates again failed");
         }
     }
 }
 
 fn announce(what: &str, loaded: &Loaded, metrics: &Metrics) {
     metrics.tls_certificate_expiry.set(loaded.expiry);
+    say(what, loaded.expiry);
+}
+
+/// Logs how long a certificate holds.
+pub(super) fn say(what: &str, expiry: i64) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| {
             i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
         });
-    let days_left = (loaded.expiry - now).div_euclid(86_400);
-    if loaded.expiry <= now {
+    let days_left = (expiry - now).div_euclid(86_400);
+    if expiry <= now {
         warn!(
-            expiry_seconds = loaded.expiry,
+            expiry_seconds = expiry,
             days_left, "{what}, but it has expired"
         );
     } else {
-        info!(expiry_seconds = loaded.expiry, days_left, "{what}");
+        info!(expiry_seconds = expiry, days_left, "{what}");
     }
 }

@@ -14,7 +14,7 @@ use super::validity;
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Times the files are read again because they changed meanwhile.
-const READS_MAX: usize = 3;
+pub(super) const READS_MAX: usize = 3;
 
 /// Where certificate and key are.
 #[derive(Debug, Clone)]
@@ -103,16 +103,11 @@ impl TlsFiles {
                 "{file} holds no certificate (PEM)"
             )));
         }
-        let expiry = chain
-            .iter()
-            .map(|certificate| validity::not_after(certificate))
-            .collect::<Option<Vec<_>>>()
-            .and_then(|ends| ends.into_iter().min())
-            .ok_or_else(|| {
-                TlsProblem::certificate(format!(
-                    "{file} holds something that is not an X.509 certificate"
-                ))
-            })?;
+        let expiry = first_end(&chain).ok_or_else(|| {
+            TlsProblem::certificate(format!(
+                "{file} holds something that is not an X.509 certificate"
+            ))
+        })?;
         let key = PrivateKeyDer::from_pem_slice(&content.key).map_err(|error| {
             TlsProblem::key(format!(
                 "{} holds no private key (PEM): {error}",
@@ -139,6 +134,19 @@ impl TlsFiles {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, String> {
+/// Seconds since 1970 at which the first certificate of a PEM file ends.
+pub(super) fn expiry(pem: &[u8]) -> Option<i64> {
+    let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    first_end(&chain.ok()?)
+}
+
+fn first_end(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    let ends = chain
+        .iter()
+        .map(|certificate| validity::not_after(certificate));
+    ends.collect::<Option<Vec<_>>>()?.into_iter().min()
+}
+
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
 }

@@ -1,4 +1,4 @@
-//! TLS on the client listener.
+//! TLS on the client listener, and the certificates of the mesh, which have the same way.
 //!
 //! ```text
 //! files ──load──> ServerConfig ──swap──> Tls ──taken by each handshake
@@ -11,7 +11,9 @@
 
 mod acceptor;
 mod files;
+mod mesh;
 mod validity;
 
 pub(crate) use acceptor::Tls;
 pub(crate) use files::TlsFiles;
+pub(crate) use mesh::{MeshCertificates, MeshFiles};

@@ -148,7 +148,7 @@ fn a_dropped_call_fails_and_a_null_result_is_told_from_no_result() {
     let (mut ws, id) = Ws::connected(&engine);
     let reply = ws.ask(call(&id, "1", "drop"));
     assert_eq!(reply[0]["successful"], json!(false));
-    assert_eq!(reply[0]["data"]["class"], json!("unanswered"));
+    assert_eq!(reply[0]["data"]["code"], json!("unanswered"));
     assert_eq!(ws.ask(call(&id, "2", "nothing"))[0], result("2", json!({})));
     let reply = ws.ask(call(&id, "3", "bytes"));
     assert_eq!(

@@ -68,6 +68,7 @@ public final class Agent {
             case "subscribe_many" -> client.subscribeMany(order.texts("channels"));
             case "unsubscribe" -> client.unsubscribe(order.text("channel"));
             case "publish" -> client.publish(order.text("channel"), order.value("data"));
+            case "call" -> client.call(order.text("target"), order.value("data"));
             case "publish_binary" -> client.publishBinary(order.text("channel"), (Object[]) order.value("bytes"));
             case "bytes" -> client.bytes(order.text("channel"), order.number("ms"));
             case "batch" -> client.batch(order.objects("messages"));

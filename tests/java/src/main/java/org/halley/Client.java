@@ -116,6 +116,15 @@ final class Client {
         return reply.outcome();
     }
 
+    /** A remote call; the answer is its result or failure. */
+    Object call(String target, Object data) throws Exception {
+        Reply reply = new Reply();
+        bayeux.remoteCall(target, data, reply);
+        Map<String, Object> outcome = reply.outcome();
+        outcome.put("data", reply.message().getData());
+        return outcome;
+    }
+
     Object publishBinary(String name, Object[] numbers) throws Exception {
         byte[] bytes = new byte[numbers.length];
         for (int i = 0; i < bytes.length; i += 1) {
@@ -229,8 +238,12 @@ final class Client {
             arrived.complete(message);
         }
 
+        Message message() throws Exception {
+            return arrived.get(REPLY_SECONDS, TimeUnit.SECONDS);
+        }
+
         Map<String, Object> outcome() throws Exception {
-            Message reply = arrived.get(REPLY_SECONDS, TimeUnit.SECONDS);
+            Message reply = message();
             Map<String, Object> outcome = new HashMap<>();
             outcome.put("successful", reply.isSuccessful());
             outcome.put("error", reply.get(Message.ERROR_FIELD));
