@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/oort_peer.rs"]
+mod oort_peer;
 mod support;
 
 use std::sync::Arc;
@@ -10,9 +12,9 @@ use std::sync::Arc;
 use halley_bayeux::{Millis, Publication, UserId};
 use halley_client::{Client, ConnectError, Events};
 use halley_cluster::{ClusterConfig, Dialect, OortConfig, Secret};
+use oort_peer::{DIGEST, DIGEST_SHA1, OORT_SECRET, OortPeer};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use support::oort_peer::{DIGEST, DIGEST_SHA1, OORT_SECRET, OortPeer};
 use support::{Node, channel, config, eventually};
 
 fn oort_config(name: &str, cloud: &[&str]) -> ClusterConfig {

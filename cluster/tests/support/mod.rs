@@ -4,7 +4,6 @@
 
 pub mod cut_proxy;
 pub mod name_server;
-pub mod oort_peer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

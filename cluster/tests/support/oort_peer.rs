@@ -1,6 +1,14 @@
 //! A node of the Oort dialect under the orders of a test: the messages that CometD 8 was seen to send and to expect, on
 //! this project's engine and client.
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    clippy::unwrap_used
+)]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
