@@ -216,8 +216,9 @@ impl Book {
                     let broken = self.broken.get(&(sent.node, stay.node));
                     let unbroken = broken.is_none_or(|intervals| {
                         intervals
+                            // What is sent in the instant of the mending may have been sent before it.
                             .iter()
-                            .all(|(from, to)| *to <= sent.at || *from >= due)
+                            .all(|(from, to)| *to < sent.at || *from >= due)
                     });
                     if due < Duration::MAX && stayed && unbroken && end >= due {
                         self.faults.push(Fault {
