@@ -62,6 +62,15 @@ async fn disconnected(client: Agent, transport: &str) -> anyhow::Result<()> {
         .find(|session| session["transport"] == transport)
         .and_then(|session| session["session"].as_u64())
         .with_context(|| format!("no session in {sessions}"))?;
+    // Over HTTP a client can only be told while its connect is held: in between it finds its session unknown, and makes a new one.
+    if transport == "long-polling" {
+        eventually("a held connect", Duration::from_secs(10), async || {
+            let held = node.metric("halley_held_connects").await?;
+            ensure!(held == 1.0, "{held} are held");
+            Ok(())
+        })
+        .await?;
+    }
     let path = format!("/v1/sessions/{id}");
     let (status, answer) = admin::ask(api, "DELETE", &path, TOKEN).await?;
     ensure!((200..300).contains(&status), "{status} {answer}");

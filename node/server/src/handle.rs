@@ -38,6 +38,9 @@ pub enum PublishError {
     /// The user name is not one.
     #[error(transparent)]
     User(#[from] halley_bayeux::InvalidUserId),
+    /// The user is on these nodes alone, and the links to them take nothing more at present.
+    #[error("the user is on {}, and the links there are full: try again", .0.join(", "))]
+    Busy(Vec<String>),
 }
 
 /// A node, as the code inside it sees it: to publish, to reach users, to act as a client.
@@ -106,6 +109,9 @@ impl NodeHandle {
         let publication = publication(&channel, data)?;
         let now = shared.clock.now();
         let reached = shared.cluster.directory.send(&user, &publication, now);
+        if !reached.anybody() && !reached.refused.is_empty() {
+            return Err(PublishError::Busy(reached.refused));
+        }
         Ok(reached.anybody())
     }
 

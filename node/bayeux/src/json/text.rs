@@ -25,13 +25,19 @@ fn unescape(inner: &str) -> String {
             b'r' => out.push('\r'),
             b't' => out.push('\t'),
             b'u' => {
-                let high = hex(rest, at + 2);
+                let unit = hex(rest, at + 2);
+                let low = rest
+                    .get(at + 6..)
+                    .filter(|rest| rest.starts_with("\\u"))
+                    .map(|_| hex(rest, at + 8));
                 used = 6;
-                let code = if (0xD800..0xDC00).contains(&high) {
-                    used = 12;
-                    0x10000 + ((high - 0xD800) << 10) + hex(rest, at + 8).wrapping_sub(0xDC00)
-                } else {
-                    high
+                let code = match (unit, low) {
+                    (0xD800..0xDC00, Some(low @ 0xDC00..0xE000)) => {
+                        used = 12;
+                        0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00)
+                    }
+                    // A half by itself is no character.
+                    _ => unit,
                 };
                 out.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
             }

@@ -55,7 +55,7 @@ impl State {
     /// | `ext.ack` | outcome |
     /// |---|---|
     /// | a number that was given to the client and is not older than the last one it gave back | the messages up to it are dropped |
-    /// | any other number: stale, negative, too large | nothing is dropped |
+    /// | any other number: stale, negative, fractional, too large | nothing is dropped |
     /// | absent, or no number | nothing is dropped, and what was sent is not sent again for its sake |
     ///
     /// After a number all that is left counts as not sent, so that the connect is answered at once with it. A client that never confirms
@@ -68,7 +68,8 @@ impl State {
             return 0;
         };
         acks.sent = 0;
-        let Some(count) = acks.distance(number as i64) else {
+        let given = (number.fract() == 0.0).then(|| acks.distance(number as i64));
+        let Some(count) = given.flatten() else {
             self.urgent |= !self.queue.is_empty();
             return 0;
         };

@@ -178,6 +178,7 @@ fn lies_drop_nothing_that_was_not_offered() {
         json!(1e300),
         json!(-9e18),
         json!(i64::MAX),
+        json!(1.5),
     ]
     .into_iter()
     .enumerate()
