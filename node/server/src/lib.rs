@@ -13,6 +13,7 @@ mod admin;
 pub mod api;
 mod application;
 pub mod bench;
+mod browser_cookie;
 mod builder;
 mod client;
 mod clock;

@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use super::long_polling::Outcome;
 use super::{callback_polling, long_polling, upgrade};
+use crate::browser_cookie::BrowserCookie;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::cookies::BrowserCookie;
 use crate::http_server::{Answer, Answered, Caller, Direct, Routes, Unfinished};
 use crate::metrics::Metrics;
 use crate::origin::{Origins, Verdict};
