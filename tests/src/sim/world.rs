@@ -262,6 +262,9 @@ impl World<'_> {
             .iter()
             .map(|cluster| cluster.this_node().id())
             .collect();
+        // By name, and so not in the order of the slots from ten on.
+        let mut all = ids.clone();
+        all.sort();
         clusters.len() == self.slots.len()
             && clusters.iter().all(|cluster| {
                 let mut seen: Vec<_> = cluster.members().iter().map(|m| m.id()).collect();
@@ -272,26 +275,34 @@ impl World<'_> {
                     UserId::new(&format!("user{node}"))
                         .is_ok_and(|user| seti.presence(&user) == [ids[node].name.clone()])
                 });
-                seen == ids && present && seti.users().len() == ids.len()
+                seen == all && present && seti.users().len() == ids.len()
             })
             && self.same_objects()
     }
 
     /// Every node has every node's part as its owner has it.
     fn same_objects(&self) -> bool {
-        let objects: Vec<_> = self
-            .slots
+        let slots = self.slots.iter().filter_map(|slot| {
+            let slot = slot.lock();
+            Some((
+                slot.cluster.as_ref()?.this_node().id(),
+                slot.object.clone()?,
+            ))
+        });
+        let mut objects: Vec<_> = slots.collect();
+        objects.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let own: Vec<_> = objects
             .iter()
-            .filter_map(|slot| slot.lock().object.clone())
+            .map(|(owner, object)| (owner.clone(), *object.local()))
             .collect();
-        let own: Vec<_> = objects.iter().map(|object| *object.local()).collect();
-        objects.iter().all(|object| {
-            let mut parts = object.parts();
-            parts.sort_by_key(|(member, _)| member.id());
-            parts
+        objects.iter().all(|(_, object)| {
+            let parts = object.parts();
+            let mut parts: Vec<_> = parts
                 .iter()
-                .map(|(_, value)| **value)
-                .eq(own.iter().copied())
+                .map(|(member, value)| (member.id(), **value))
+                .collect();
+            parts.sort();
+            parts == own
         })
     }
 
