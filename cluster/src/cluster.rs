@@ -223,7 +223,8 @@ impl Cluster {
         let actor = Actor::new(net.clone(), shared.clone());
         shared.tasks.spawn(actor.run(events));
         self.spawn(runtime::heart(shared.clone()));
-        self.spawn(runtime::accept(listener, shared.clone()));
+        let seti = self.inner.seti.clone();
+        self.spawn(runtime::accept(listener, shared.clone(), seti));
         self.spawn(discovery::run_seeds(net.clone(), shared.clone()));
         if let Some(group) = shared.config.multicast.clone() {
             self.spawn(discovery::run_multicast(net.clone(), group, shared.clone()));

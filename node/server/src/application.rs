@@ -7,6 +7,7 @@ use halley_bayeux::{
     Authorizer, ChannelKind, ChannelName, Engine, Extension, MessageListener, RemoteCall,
     SecurityPolicy, Service, SessionListener, SubscriptionListener,
 };
+use halley_cluster::MembershipListener;
 
 use crate::cluster::ClusterParts;
 use crate::config::{Config, PolicyKind};
@@ -65,6 +66,7 @@ pub(crate) struct Application {
     pub(crate) session_listeners: Vec<Arc<dyn SessionListener>>,
     pub(crate) subscription_listeners: Vec<Arc<dyn SubscriptionListener>>,
     pub(crate) directory_listeners: Vec<Arc<dyn DirectoryListener>>,
+    pub(crate) membership_listeners: Vec<Arc<dyn MembershipListener>>,
     pub(crate) policy: PolicyChoice,
 }
 
@@ -141,6 +143,7 @@ impl Application {
             session_listeners: self.session_listeners,
             subscription_listeners: self.subscription_listeners,
             directory_listeners: self.directory_listeners,
+            membership_listeners: self.membership_listeners,
             policy: self.policy,
         })
     }
@@ -155,6 +158,7 @@ pub(crate) struct Checked {
     session_listeners: Vec<Arc<dyn SessionListener>>,
     subscription_listeners: Vec<Arc<dyn SubscriptionListener>>,
     directory_listeners: Vec<Arc<dyn DirectoryListener>>,
+    membership_listeners: Vec<Arc<dyn MembershipListener>>,
     policy: PolicyChoice,
 }
 
@@ -196,6 +200,12 @@ impl Checked {
         }
         for listener in self.directory_listeners {
             cluster.directory.add_listener(listener);
+        }
+        // A node that runs alone has no siblings.
+        if let Some(cluster) = cluster.cluster() {
+            for listener in self.membership_listeners {
+                cluster.add_membership_listener(listener);
+            }
         }
     }
 }

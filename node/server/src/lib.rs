@@ -63,7 +63,7 @@ pub use halley_bayeux::{
     Request, Responder, SecurityPolicy, Service, ServiceReply, Session, SessionId, SessionListener,
     SubscriptionListener, Transport, UserId, Verdict,
 };
-pub use halley_cluster::Member;
+pub use halley_cluster::{Member, MembershipListener};
 pub use halley_replication::{
     ListListener, ListPart, MapListener, MapPart, MergedMap, ObjectListener, Objects, OortList,
     OortLong, OortMap, OortObject,

@@ -41,6 +41,7 @@ pub(super) async fn tick(shared: Arc<Shared>, end: CancellationToken) {
         shared.engine.tick(now);
         shared.security.tick(&shared.engine, now);
         shared.local_sessions.tick(&shared.engine, now);
+        shared.cluster.tick();
         shared.cluster.judge(&shared.readiness);
     }
 }
