@@ -32,6 +32,7 @@ mod seti;
 mod siblings;
 mod side;
 mod state;
+mod tally;
 mod url;
 mod wire;
 

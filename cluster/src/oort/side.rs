@@ -10,9 +10,10 @@ use super::event::Event;
 use super::inbox::Inbox;
 use super::serve::{Pace, serve};
 use super::server::Identity;
+use super::tally::Tallies;
 use super::url::OortUrl;
-use crate::OortConfig;
 use crate::runtime::Shared;
+use crate::{LinkStats, OortConfig};
 
 /// What others than the task see of the Oort dialect.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct OortSide {
     me: Arc<Identity>,
     inbox: Arc<Inbox<Event>>,
     links: Arc<Engine>,
+    tallies: Arc<Tallies>,
 }
 
 impl OortSide {
@@ -29,12 +31,14 @@ impl OortSide {
         me: Arc<Identity>,
         inbox: Arc<Inbox<Event>>,
         links: Arc<Engine>,
+        tallies: Arc<Tallies>,
     ) -> Self {
         Self {
             config,
             me,
             inbox,
             links,
+            tallies,
         }
     }
 
@@ -45,6 +49,11 @@ impl OortSide {
 
     pub(crate) fn url(&self) -> &OortUrl {
         &self.me.url
+    }
+
+    /// The links with Java nodes, by name.
+    pub(crate) fn link_stats(&self) -> Vec<LinkStats> {
+        self.tallies.stats()
     }
 
     /// What one connection may send in one message.

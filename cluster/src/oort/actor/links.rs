@@ -23,8 +23,10 @@ pub(super) struct Out {
     pub(super) cancel: CancellationToken,
     /// Since when it does not work; none while it does.
     pub(super) down: Option<Duration>,
-    /// It has had a session.
+    /// It has had a session, or takes the place of one that had.
     pub(super) known: bool,
+    /// It is to end with a goodbye, as soon as it works, and another one is to take its place.
+    pub(super) renew: bool,
     /// What it has been told to subscribe to.
     pub(super) subscribed: BTreeSet<ChannelName>,
 }
@@ -42,7 +44,8 @@ impl<N: Net> Actor<N> {
             commands: commands.clone(),
             cancel: cancel.clone(),
             down: Some(self.shared.clock.elapsed()),
-            known: false,
+            known: self.renewed.remove(url),
+            renew: false,
             subscribed: BTreeSet::new(),
         };
         self.outs.insert(link, out);
@@ -52,6 +55,7 @@ impl<N: Net> Actor<N> {
             config: self.config.clone(),
             me: self.me.clone(),
             inbox: self.inbox.clone(),
+            tallies: self.tallies.clone(),
             link,
             url: parsed,
             alias,
@@ -62,10 +66,15 @@ impl<N: Net> Actor<N> {
     }
 
     pub(super) fn handshaken(&mut self, link: OutId, ext: Option<ReplyExt>) {
-        let Some(out) = self.outs.get_mut(&link) else {
+        let Some(out) = self
+            .outs
+            .get_mut(&link)
+            .filter(|out| !out.cancel.is_cancelled())
+        else {
             return;
         };
-        (out.down, out.known) = (None, true);
+        // The node has forgotten the session by itself: there is nothing to say goodbye to.
+        (out.down, out.known, out.renew) = (None, true, false);
         out.subscribed.clear();
         let Some(ext) = ext else {
             tracing::warn!(url = out.url, "there is a Bayeux server, but no Oort node");
@@ -84,6 +93,9 @@ impl<N: Net> Actor<N> {
     pub(super) async fn link_back(&mut self, link: OutId) {
         if let Some(out) = self.outs.get_mut(&link) {
             out.down = None;
+            if out.renew {
+                return out.cancel.cancel();
+            }
         }
         let node = self
             .nodes
@@ -146,8 +158,44 @@ impl<N: Net> Actor<N> {
                 "too much waits for an Oort node: the link to it is reset"
             );
             self.shared.counters.links_reset_queue_full.add(1);
-            self.membership.deobserve(&url);
-            self.again.insert(url);
+            let links = self.outs.iter().filter(|(_, out)| out.url == url);
+            let links: Vec<OutId> = links.map(|(link, _)| *link).collect();
+            for link in links {
+                self.membership.out_lost(link);
+            }
+        }
+    }
+
+    /// Gives up links that have not worked for too long, as the node's session is given up.
+    pub(super) fn judge_links(&mut self, now: Duration) {
+        let limit = self.config.max_interval.max(self.shared.config.detection);
+        let lost = self.outs.iter().filter(|(_, out)| {
+            !out.renew
+                && out
+                    .down
+                    .is_some_and(|since| now.saturating_sub(since) >= limit)
+        });
+        for link in lost.map(|(link, _)| *link).collect::<Vec<_>>() {
+            self.membership.out_lost(link);
+        }
+    }
+
+    /// Ends a link with a goodbye, so that its node notices; another one follows when it has ended.
+    pub(super) fn renew(&mut self, link: OutId) {
+        if let Some(out) = self.outs.get_mut(&link) {
+            out.renew = true;
+            if out.down.is_none() {
+                out.cancel.cancel();
+            }
+        }
+    }
+
+    pub(super) fn link_ended(&mut self, link: OutId) {
+        let out = self.outs.remove(&link);
+        self.membership.out_ended(link);
+        if let Some(out) = out.filter(|out| out.renew) {
+            self.renewed.insert(out.url.clone());
+            self.observe(&out.url);
         }
     }
 

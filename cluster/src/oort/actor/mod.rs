@@ -28,6 +28,7 @@ use super::seti::SetiState;
 use super::siblings::Siblings;
 use super::side::OortSide;
 use super::state::OortState;
+use super::tally::Tallies;
 use super::url::OortUrl;
 use crate::net::Net;
 use crate::runtime::{Shared, StateLinks};
@@ -63,11 +64,14 @@ struct Actor<N> {
     /// The channels of all translators.
     channels: BTreeSet<ChannelName>,
     siblings: Arc<Siblings>,
+    tallies: Arc<Tallies>,
     /// Oort URLs of Halley nodes, and the nodes they know.
     sibling_news: BTreeMap<NodeName, (String, Vec<String>)>,
     looked: Duration,
     /// Nodes whose links this node has closed to begin again.
     again: BTreeSet<String>,
+    /// URLs whose next link takes the place of one that was known.
+    renewed: BTreeSet<String>,
 }
 
 /// Prepares the dialect: what others see, and the task to run.
@@ -88,6 +92,10 @@ pub(crate) fn run<N: Net>(
         digest: SecretDigest::new(&config.secret, config.accept_sha1, config.show_sha1),
         url,
     });
+    let tallies = Arc::new(Tallies::new(
+        shared.counters.clone(),
+        shared.config.siblings_max,
+    ));
     let server = LinkServer::new(
         &config,
         &me,
@@ -96,12 +104,14 @@ pub(crate) fn run<N: Net>(
         shared.clock,
         &shared.counters,
         shared.config.limits.message_queue_bytes,
+        &tallies,
     );
     let side = Arc::new(OortSide::new(
         config.clone(),
         me.clone(),
         inbox.clone(),
         server.links.clone(),
+        tallies.clone(),
     ));
     states.insert(0, Arc::new(ServiceState::new(services)));
     states.insert(0, Arc::new(SetiState::new(seti, &me.url, shared.clock)));
@@ -129,9 +139,11 @@ pub(crate) fn run<N: Net>(
         states,
         channels: BTreeSet::new(),
         siblings,
+        tallies,
         sibling_news: BTreeMap::new(),
         looked: Duration::ZERO,
         again: BTreeSet::new(),
+        renewed: BTreeSet::new(),
         shared,
     };
     (side, actor.run())
@@ -167,6 +179,7 @@ impl<N: Net> Actor<N> {
                 _ = tick.tick() => {
                     self.server.links.tick(shared.clock.now());
                     let now = shared.clock.elapsed();
+                    self.judge_links(now);
                     if now.saturating_sub(self.looked) >= LOOK {
                         self.look(now);
                     }
@@ -186,6 +199,7 @@ impl<N: Net> Actor<N> {
     fn look(&mut self, now: Duration) {
         self.looked = now;
         let again = std::mem::take(&mut self.again);
+        self.renewed.clear();
         for url in self.config.cloud.clone().iter().chain(&again) {
             self.observe(url);
         }
@@ -275,15 +289,14 @@ impl<N: Net> Actor<N> {
             }
             Event::Handshaken(link, ext) => self.handshaken(link, ext),
             Event::LinkBack(link) => self.link_back(link).await,
-            Event::LinkDown(link) => {
+            Event::LinkDown(link, silence) => {
+                let now = self.shared.clock.elapsed();
                 if let Some(out) = self.outs.get_mut(&link) {
-                    out.down = Some(self.shared.clock.elapsed());
+                    out.down = Some(now.saturating_sub(silence));
                 }
+                self.judge_links(now);
             }
-            Event::LinkEnded(link) => {
-                self.outs.remove(&link);
-                self.membership.out_ended(link);
-            }
+            Event::LinkEnded(link) => self.link_ended(link),
             Event::State { to, channel, body } => {
                 let peer = self
                     .nodes
@@ -329,14 +342,10 @@ impl<N: Net> Actor<N> {
                     out.cancel.cancel();
                 }
             }
-            Command::EndSession(key) => {
-                if let Some(session) = self.sessions.remove(&key) {
-                    let now = self.shared.clock.now();
-                    self.server
-                        .links
-                        .end_session(session.id(), EndReason::Server, now);
-                }
-            }
+            Command::Renew(link) => self.renew(link),
+            Command::EndSession(key) => self.end_session(key, EndReason::Server),
+            // What it has shown is not worth anything any more: it is advised to handshake.
+            Command::ExpireSession(key) => self.end_session(key, EndReason::CredentialExpired),
             Command::SendJoin(link) => self.send_join(link),
             Command::Joined { node, out, .. } => self.node_joined(&node, out).await,
             Command::Moved { node, session } => {
@@ -344,17 +353,20 @@ impl<N: Net> Actor<N> {
                     (self.nodes.get_mut(&node.id), self.sessions.get(&session))
                 {
                     entry.session = session.clone();
+                    self.show(&node.id);
                 }
             }
             Command::Rerouted { node, out } => {
                 if let Some(entry) = self.nodes.get_mut(&node.id) {
                     entry.out = Some(out);
+                    self.show(&node.id);
                 }
             }
             Command::Left(node) => {
                 let Some(entry) = self.nodes.remove(&node.id) else {
                     return;
                 };
+                entry.tally.down();
                 for state in &self.states {
                     state.left(&entry.peer);
                 }

@@ -13,6 +13,7 @@ use crate::oort::membership::{OortNode, OutId, SessionKey};
 use crate::oort::peers::{Foreign, OortLink};
 use crate::oort::server::Peer;
 use crate::oort::state::OortPeer;
+use crate::oort::tally::{SessionTally, Tally};
 use crate::oort::url::OortUrl;
 use crate::oort::wire::{self, Join};
 use crate::{Incarnation, Member, NodeId, NodeName};
@@ -24,6 +25,7 @@ pub(super) struct Node {
     /// The link on which it is reached, once it has joined.
     pub(super) out: Option<OutId>,
     pub(super) joined: bool,
+    pub(super) tally: Arc<Tally>,
 }
 
 /// The incarnation of a life of an Oort node: from its id, so that it is the same on every Halley node.
@@ -42,9 +44,13 @@ impl<N: Net> Actor<N> {
     }
 
     pub(super) fn session_added(&mut self, session: Arc<Session>) {
-        let Some(Peer(ext)) = session.attachment::<Peer>() else {
+        let Some(Peer { ext, tally }) = session.attachment::<Peer>() else {
             return;
         };
+        let listener = Arc::new(SessionTally::new(tally.clone()));
+        self.server
+            .links
+            .set_queue_listener(&session, Some(listener));
         self.sessions.insert(session.key(), session.clone());
         let node = OortNode {
             id: ext.oort_id.clone(),
@@ -78,6 +84,7 @@ impl<N: Net> Actor<N> {
                     session: session.clone(),
                     out: None,
                     joined: false,
+                    tally: tally.clone(),
                 };
                 self.nodes.insert(ext.oort_id.clone(), node);
             }
@@ -85,7 +92,7 @@ impl<N: Net> Actor<N> {
     }
 
     pub(super) fn join(&mut self, session: SessionKey, join: &Join) {
-        let Some(Peer(ext)) = self
+        let Some(Peer { ext, .. }) = self
             .sessions
             .get(&session)
             .and_then(|session| session.attachment::<Peer>())
@@ -103,6 +110,15 @@ impl<N: Net> Actor<N> {
         });
     }
 
+    /// Lets operators see over what a joined node is reached now.
+    pub(super) fn show(&self, id: &str) {
+        let Some(node) = self.nodes.get(id).filter(|node| node.joined) else {
+            return;
+        };
+        let out = node.out.and_then(|out| self.outs.get(&out));
+        node.tally.up(&node.session, out.map(|out| &out.commands));
+    }
+
     pub(super) async fn node_joined(&mut self, node: &OortNode, out: OutId) {
         let Some(entry) = self.nodes.get_mut(&node.id) else {
             return;
@@ -110,6 +126,7 @@ impl<N: Net> Actor<N> {
         entry.out = Some(out);
         entry.joined = true;
         let peer = entry.peer.clone();
+        self.show(&node.id);
         let member = Member {
             name: peer.id.name.clone(),
             incarnation: peer.id.incarnation,
@@ -169,13 +186,18 @@ impl<N: Net> Actor<N> {
         };
         tracing::warn!(node = %to, "too much waits for an Oort node: its links are reset");
         self.shared.counters.links_reset_queue_full.add(1);
-        let url = node.peer.url.clone();
+        // The link to it is renewed when the session has ended.
         self.server.links.end_session(
             node.session.id(),
             EndReason::QueueOverflow,
             self.shared.clock.now(),
         );
-        self.membership.deobserve(&url);
-        self.again.insert(url);
+    }
+
+    pub(super) fn end_session(&mut self, key: SessionKey, reason: EndReason) {
+        if let Some(session) = self.sessions.remove(&key) {
+            let now = self.shared.clock.now();
+            self.server.links.end_session(session.id(), reason, now);
+        }
     }
 }
