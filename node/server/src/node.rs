@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use halley_bayeux::{ChannelName, EndReason, Engine, SessionListener};
 use halley_cluster::TlsMode;
 use halley_cluster::seti::RoomPatterns;
@@ -253,6 +254,7 @@ impl Node {
         let mesh_tls = mesh_certificates(&config, &cluster, &metrics);
         let local_sessions = Arc::new(LocalSessions::default());
         engine.add_session_listener(Arc::clone(&local_sessions) as Arc<dyn SessionListener>);
+        let files = application.files();
         application.attach(&engine, &cluster);
         let shared = Arc::new(Shared {
             name,
@@ -307,7 +309,7 @@ impl Node {
             .cluster
             .join(Duration::from_millis(node.shared.config.mesh.join_wait_ms))
             .await?;
-        node.serve_clients(client_listener);
+        node.serve_clients(client_listener, files);
         if let Some(listener) = api_listener {
             node.serve_api(listener);
         }
@@ -378,7 +380,7 @@ impl Node {
         self.clients.spawn(server.run());
     }
 
-    fn serve_clients(&self, listener: TcpListener) {
+    fn serve_clients(&self, listener: TcpListener, files: Router) {
         let shared = &self.shared;
         let client = &shared.config.client;
         let endpoint = Arc::new(Endpoint::new(
@@ -393,7 +395,7 @@ impl Node {
             listener,
             stop: self.stop_accepting.clone(),
             shared: Arc::new(http_server::Shared {
-                routes: client::routes(endpoint, client.demo),
+                routes: client::routes(endpoint, client.demo, files),
                 limits: Limits {
                     max_connections: client.max_connections,
                     max_connections_per_address: client.max_connections_per_address,
