@@ -131,7 +131,7 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "How long a draining node still accepts clients while /readyz answers 503, so that a load balancer can notice.";
 
         "client.listen", client.listen, "Where clients are accepted (HTTP and WebSocket).";
-        "client.path", client.path, "The Bayeux endpoint.";
+        "client.path", client.path, "The Bayeux endpoint; \"/\" for the root, with everything below it.";
         "client.further_paths", client.further_paths,
             "Further endpoints of the same node, as for clients that were configured for another server.";
         "client.subprotocol", client.subprotocol, like "\"bayeux\"",

@@ -89,6 +89,7 @@ impl Node {
         let mesh_tls = mesh_certificates(&config, &cluster, &metrics);
         let local_sessions = Arc::new(LocalSessions::default());
         engine.add_session_listener(Arc::clone(&local_sessions) as Arc<dyn SessionListener>);
+        let files = application.files();
         application.attach(&engine, &cluster);
         let shared = Arc::new(Shared {
             name,
@@ -143,7 +144,7 @@ impl Node {
             .cluster
             .join(Duration::from_millis(node.shared.config.mesh.join_wait_ms))
             .await?;
-        node.serve_clients(client_listener);
+        node.serve_clients(client_listener, files);
         if let Some(listener) = api_listener {
             node.serve_api(listener);
         }

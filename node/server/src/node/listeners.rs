@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
@@ -80,7 +81,7 @@ impl Node {
         self.clients.spawn(server.run());
     }
 
-    pub(super) fn serve_clients(&self, listener: TcpListener) {
+    pub(super) fn serve_clients(&self, listener: TcpListener, files: Router) {
         let shared = &self.shared;
         let client = &shared.config.client;
         let endpoint = Arc::new(Endpoint::new(
@@ -95,7 +96,7 @@ impl Node {
             listener,
             stop: self.stop_accepting.clone(),
             shared: Arc::new(http_server::Shared {
-                routes: client::routes(endpoint, client.demo),
+                routes: client::routes(endpoint, client.demo, files),
                 limits: Limits {
                     max_connections: client.max_connections,
                     max_connections_per_address: client.max_connections_per_address,
