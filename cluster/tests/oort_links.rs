@@ -14,6 +14,7 @@ use std::time::Duration;
 use halley_client::{Client, Event, Events};
 use halley_cluster::{ClusterConfig, Dialect, LinkStats, OortConfig, OortUrl, Secret};
 use oort_peer::{OORT_SECRET, OortPeer};
+use support::cut_proxy::CutProxy;
 use support::freeze_proxy::FreezeProxy;
 use support::{Node, config, eventually};
 use tokio::net::TcpListener;
@@ -85,6 +86,22 @@ impl Pair {
         self.node.cluster.link_stats().remove(0)
     }
 
+    /// Waits until the peer's client has got another session.
+    async fn renewed(&mut self) {
+        let renewed = async {
+            loop {
+                match self.events.next().await {
+                    Some(Event::Renewed) => break,
+                    Some(_) => {}
+                    None => panic!("the peer's link has ended"),
+                }
+            }
+        };
+        tokio::time::timeout(support::patience(), renewed)
+            .await
+            .unwrap();
+    }
+
     async fn left(&self, since: Instant) {
         eventually("left", || self.node.events.all().len() == 2).await;
         assert!(self.node.cluster.members().is_empty());
@@ -103,7 +120,7 @@ async fn dial(peer: &OortPeer, node: &Node, via: &FreezeProxy) -> (Client, Event
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_silent_both_ways_has_left_and_joins_again() {
-    let pair = Pair::start().await;
+    let mut pair = Pair::start().await;
     // It is not silent when nothing is published.
     sleep(SILENCE * 3).await;
     assert_eq!(pair.node.events.all().len(), 1);
@@ -116,20 +133,14 @@ async fn a_node_that_is_silent_both_ways_has_left_and_joins_again() {
     pair.inbound.thaw();
     // Its session here has expired, so it shakes hands again; and it hears the goodbye of this node's link, which begins
     // anew.
-    let peer_link = dial(&pair.peer, &pair.node, &pair.inbound);
-    let (link, events) = peer_link.await;
-    let pair = Pair {
-        link,
-        events,
-        ..pair
-    };
+    pair.renewed().await;
     pair.confirm(2).await;
     assert_eq!(pair.node.events.all().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_own_link_is_silent_is_told_goodbye_on_the_other_one() {
-    let pair = Pair::start().await;
+    let mut pair = Pair::start().await;
     let since = Instant::now();
     pair.inbound.freeze();
     pair.left(since).await;
@@ -143,12 +154,7 @@ async fn a_node_whose_own_link_is_silent_is_told_goodbye_on_the_other_one() {
     sleep(SILENCE).await;
     assert!(pair.node.cluster.members().is_empty());
     pair.inbound.thaw();
-    let (link, events) = dial(&pair.peer, &pair.node, &pair.inbound).await;
-    let pair = Pair {
-        link,
-        events,
-        ..pair
-    };
+    pair.renewed().await;
     pair.confirm(2).await;
     assert_eq!(pair.node.events.all().len(), 3);
 }
@@ -160,18 +166,7 @@ async fn a_node_that_cannot_be_reached_shakes_hands_again_and_is_told_goodbye_wh
     pair.out.freeze();
     pair.left(since).await;
     // The peer's session here is gone, and it is advised to handshake.
-    let renewed = async {
-        loop {
-            match pair.events.next().await {
-                Some(Event::Renewed) => break,
-                Some(_) => {}
-                None => panic!("the peer's link has ended"),
-            }
-        }
-    };
-    tokio::time::timeout(support::patience(), renewed)
-        .await
-        .unwrap();
+    pair.renewed().await;
     pair.peer.confirm(&pair.link).await;
     assert!(pair.node.cluster.members().is_empty(), "not reached");
     pair.out.thaw();
@@ -179,6 +174,56 @@ async fn a_node_that_cannot_be_reached_shakes_hands_again_and_is_told_goodbye_wh
     eventually("joined", || pair.node.events.all().len() == 3).await;
     assert_eq!(pair.count("/meta/handshake"), 2);
     assert_eq!(pair.node.cluster.members().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_cut_of_both_links_loses_and_doubles_nothing_and_nobody_leaves() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let out = CutProxy::start(listener.local_addr().unwrap()).await;
+    let peer = OortPeer::start_behind("peer-1", listener, out.address);
+    let mut config = oort_config(&[]);
+    config.oort.as_mut().unwrap().max_interval = support::patience();
+    let node = Node::start(config).await;
+    let (_session, inbox) = node.subscriber(&["/to/node"]).await;
+    let inbound = CutProxy::start(node.address()).await;
+    let url = node.cluster.oort_url().unwrap();
+    let (link, mut events) = peer
+        .dial(inbound.address, peer.ext(url.as_str()))
+        .await
+        .unwrap();
+    eventually("a join message", || {
+        !peer.published("/service/oort").is_empty()
+    })
+    .await;
+    peer.confirm(&link).await;
+    eventually("a member", || node.cluster.members().len() == 1).await;
+    link.subscribe("/to/peer").await.unwrap();
+    eventually("interest", || {
+        peer.publish("/to/node", &serde_json::json!("probe")) == 1
+    })
+    .await;
+    for n in 0..200 {
+        if n % 50 == 25 {
+            out.cut();
+            inbound.cut();
+        }
+        node.publish("/to/peer", &n.to_string());
+        peer.publish("/to/node", &serde_json::json!(n));
+        if n % 50 == 30 {
+            out.mend();
+            inbound.mend();
+        }
+    }
+    for n in 0..200 {
+        let message = events.next_message().await.unwrap();
+        assert_eq!(message.data(), n.to_string());
+    }
+    eventually("all there", || inbox.data().len() >= 201).await;
+    let expected: Vec<String> = (0..200).map(|n| n.to_string()).collect();
+    assert_eq!(inbox.data()[1..], expected);
+    assert_eq!(node.events.all().len(), 1);
+    let link = node.cluster.link_stats().remove(0);
+    assert!(link.resumed > 0 && link.publications_lost == 0, "{link:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +258,8 @@ async fn links_have_a_row_with_bytes_round_trips_and_losses() {
     for n in 10..17 {
         pair.node.publish("/chat/x", &n.to_string());
     }
-    assert!(pair.stats().window_bytes + pair.stats().queue_bytes > 0);
+    let link = pair.stats();
+    assert!(link.window_bytes + link.queue_bytes > 0);
     eventually("left", || pair.node.events.all().len() == 2).await;
     let link = pair.stats();
     assert_eq!((link.up, link.publications_lost), (false, 7));

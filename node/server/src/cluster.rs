@@ -163,6 +163,7 @@ fn oort_config(config: &Config) -> Result<OortConfig, ClusterError> {
     (settings.accept_sha1, settings.show_sha1) = (sha1, sha1);
     settings.channels_max = oort.channels_max;
     settings.max_message_bytes = oort.max_message_bytes;
+    settings.ack = oort.ack;
     settings.timeout = Duration::from_millis(oort.timeout_ms);
     settings.max_interval = Duration::from_millis(oort.max_interval_ms);
     settings.multicast = match oort.multicast {

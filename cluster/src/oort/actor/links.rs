@@ -91,8 +91,9 @@ impl<N: Net> Actor<N> {
 
     /// The link works again: what was under way when it broke may be lost.
     pub(super) async fn link_back(&mut self, link: OutId) {
+        let mut resumed = false;
         if let Some(out) = self.outs.get_mut(&link) {
-            out.down = None;
+            resumed = out.down.take().is_some();
             if out.renew {
                 return out.cancel.cancel();
             }
@@ -101,7 +102,9 @@ impl<N: Net> Actor<N> {
             .nodes
             .values()
             .find(|node| node.joined && node.out == Some(link));
-        if let Some(peer) = node.map(|node| node.peer.clone()) {
+        if let Some(node) = node {
+            let peer = node.peer.clone();
+            node.tally.totals.resumed.add(u64::from(resumed));
             self.send_join(link);
             self.translate(&peer, |state, peer, out| state.joined(peer, out))
                 .await;

@@ -30,7 +30,9 @@ pub struct OortConfig {
     pub max_message_bytes: usize,
     /// How long a Java node's connect is held.
     pub timeout_ms: u64,
-    /// How long a Java node whose connection is lost may take to come back.
+    /// Whether links to and from Java nodes acknowledge.
+    pub ack: bool,
+    /// How long a Java node may be away before it has left.
     pub max_interval_ms: u64,
 }
 
@@ -48,7 +50,8 @@ impl Default for OortConfig {
             channels_max: 10_000,
             max_message_bytes: 1 << 20,
             timeout_ms: 10_000,
-            max_interval_ms: 5_000,
+            ack: true,
+            max_interval_ms: 4_000,
         }
     }
 }
