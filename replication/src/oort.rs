@@ -210,8 +210,6 @@ impl OortState for OortObjects {
         channel.starts_with(BROADCAST) || channel.starts_with(SERVICE)
     }
 
-    fn connected(&self, _: &OortPeer, _: &mut Vec<OortOutput>) {}
-
     fn joined(&self, peer: &OortPeer, out: &mut Vec<OortOutput>) {
         for name in self.objects.names() {
             self.whole(peer, &name, Some(None), out);

@@ -25,6 +25,8 @@ pub struct NodeSettings {
     pub client: SocketAddr,
     /// `[mesh] listen`
     pub mesh: SocketAddr,
+    /// `[mesh] advertise`; `None`: as `mesh`.
+    pub advertise: Option<SocketAddr>,
     /// `[admin] listen`
     pub admin: SocketAddr,
     /// `[mesh] secret`
@@ -53,6 +55,7 @@ impl NodeSettings {
             name: name.to_owned(),
             client: ports::free_address(),
             mesh: ports::free_address(),
+            advertise: None,
             admin: ports::free_address(),
             secret: SECRET.to_owned(),
             siblings: Vec::new(),
@@ -122,7 +125,7 @@ maxQueueBytes = 67108864
 
 [mesh]
 listen = "{mesh}"
-advertise = "{mesh}"
+advertise = "{advertise}"
 secret = "{secret}"
 {discovery}
 "#,
@@ -131,6 +134,7 @@ secret = "{secret}"
             url = self.url(),
             admin = self.admin,
             mesh = self.mesh,
+            advertise = self.advertise.unwrap_or(self.mesh),
             secret = self.secret,
             client_more = self.client_more,
             seti_more = self.seti_more,

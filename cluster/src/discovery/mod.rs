@@ -2,6 +2,7 @@
 
 mod advert;
 mod dns;
+mod group;
 mod multicast;
 mod seeds;
 
@@ -10,6 +11,7 @@ pub(crate) use advert::fuzz as fuzz_datagram;
 use std::time::Duration;
 
 pub(crate) use dns::run as run_dns;
+pub(crate) use group::{Talk, run_group};
 pub(crate) use multicast::run as run_multicast;
 pub(crate) use seeds::run as run_seeds;
 

@@ -23,6 +23,9 @@ const FORGET_AFTER: Duration = Duration::from_secs(3600);
 const STABLE_AFTER: Duration = Duration::from_secs(2);
 /// An address whose node is reached at another address is looked at again after this time.
 const ALIAS_RECHECK: Duration = Duration::from_secs(1);
+/// While an unknown node is dialled at a seed's address, other new addresses wait: one of them may be that node's own, and
+/// a second link to a node ends the first.
+pub(super) const SEED_FIRST: Duration = Duration::from_millis(300);
 /// A node that left on purpose is not dialled for this long; when it comes back, it dials.
 const DEPARTED_PAUSE: Duration = Duration::from_secs(2);
 /// Most dials that one tick starts.
@@ -129,7 +132,12 @@ impl Addresses {
         if self.entries.len() >= ADDRESSES_MAX && !seed {
             return;
         }
-        let phase = Phase::Waiting { at: now };
+        let unknown =
+            |entry: &Entry| entry.seed && entry.node.is_none() && entry.phase == Phase::Dialling;
+        let wait = !seed && self.entries.values().any(unknown);
+        let phase = Phase::Waiting {
+            at: if wait { now + SEED_FIRST } else { now },
+        };
         let entry = Entry {
             seed,
             phase,
@@ -139,6 +147,14 @@ impl Addresses {
             node: None,
         };
         self.entries.insert(address, entry);
+    }
+
+    /// A node that is reached at another address says that this one is its own. It need not be dialled at present.
+    pub(super) fn own_of(&mut self, node: &NodeName, address: SocketAddr, now: Duration) {
+        self.learn(address, Source::Hint, now);
+        if let Some(entry) = self.entries.get_mut(&address) {
+            entry.node = Some(node.clone());
+        }
     }
 
     /// The addresses to dial now. Each counts as being dialled until [`Self::ended`].
@@ -152,6 +168,10 @@ impl Addresses {
                 || !matches!(entry.phase, Phase::Waiting { .. })
                 || now.saturating_sub(entry.alive) < FORGET_AFTER
         });
+        let dialling = |entry: &Entry| entry.phase == Phase::Dialling;
+        let dialled = self.entries.values().filter(|entry| dialling(entry));
+        let mut dialled: BTreeSet<NodeName> =
+            dialled.filter_map(|entry| entry.node.clone()).collect();
         let mut due = Vec::new();
         for (address, entry) in &mut self.entries {
             let Phase::Waiting { at } = entry.phase else {
@@ -164,6 +184,12 @@ impl Addresses {
                 entry.phase = Phase::Waiting {
                     at: now + ALIAS_RECHECK,
                 };
+                continue;
+            }
+            // One address of a node at a time.
+            if let Some(node) = &entry.node
+                && !dialled.insert(node.clone())
+            {
                 continue;
             }
             entry.phase = Phase::Dialling;

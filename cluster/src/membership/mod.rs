@@ -269,6 +269,10 @@ impl Membership {
         }
         self.addresses
             .ended(address, Outcome::Connected(member.name.clone()), now);
+        if member.mesh_address != address {
+            self.addresses
+                .own_of(&member.name, member.mesh_address, now);
+        }
         // Who refused this node before has taken it now.
         self.conflict
             .take_if(|(_, _, refuser)| *refuser == Some(address));

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::addresses::SEED_FIRST;
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -220,8 +221,56 @@ fn a_second_address_of_a_member_is_an_alias() {
     machine.tick(Duration::from_secs(60));
     assert!(!machine.commands().contains(&Command::Dial(address(8))));
     machine.out_down(LinkId(1), Duration::from_secs(61));
+    // One after the other: the second link that is up would end the first.
     machine.tick(Duration::from_secs(62));
-    assert!(machine.commands().contains(&Command::Dial(address(8))));
+    let commands = machine.commands();
+    assert!(
+        commands.contains(&Command::Dial(address(1))),
+        "{commands:?}"
+    );
+    assert!(!commands.contains(&Command::Dial(address(8))));
+    machine.dial_failed(address(1), Duration::from_secs(63));
+    machine.tick(Duration::from_secs(63));
+    assert_eq!(machine.commands(), [Command::Dial(address(8))]);
+}
+
+/// What was wrong: the node was dialled at its own address as well, and took the second link for the loss of the first.
+#[test]
+fn a_node_that_is_reached_at_a_seed_is_not_dialled_at_its_own_address() {
+    let seed = address(8);
+    for (admitted_first, named_first) in [(false, false), (false, true), (true, false)] {
+        let mut machine = machine();
+        machine.learn(seed, Source::Seed, MS);
+        machine.tick(MS);
+        assert_eq!(machine.commands(), [Command::Dial(seed)]);
+        if named_first {
+            machine.known(&[address(1)], 2 * MS);
+        }
+        if admitted_first {
+            machine.admit(LinkId(2), member(1, 5), 0, 2 * MS).unwrap();
+        }
+        machine.tick(3 * MS);
+        machine.out_up(LinkId(1), seed, member(1, 5), 100 * MS);
+        if !admitted_first {
+            machine.admit(LinkId(2), member(1, 5), 0, 101 * MS).unwrap();
+        }
+        machine.snapshot(LinkId(2));
+        for second in 1..60 {
+            machine.tick(Duration::from_secs(second));
+        }
+        let commands = machine.commands();
+        assert_eq!(joined(&commands).len(), 1, "{commands:?}");
+        let dialled = commands.iter().filter(|it| matches!(it, Command::Dial(_)));
+        assert_eq!(dialled.count(), 0, "{commands:?}");
+    }
+    // Where nobody answers at the seed's address the others are not held up for long.
+    let mut machine = machine();
+    machine.learn(seed, Source::Seed, MS);
+    machine.tick(MS);
+    machine.known(&[address(1)], 2 * MS);
+    machine.tick(2 * MS + SEED_FIRST);
+    let expected = [Command::Dial(seed), Command::Dial(address(1))];
+    assert_eq!(machine.commands(), expected);
 }
 
 #[test]

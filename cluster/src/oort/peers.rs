@@ -14,7 +14,8 @@ use crate::{Member, NodeId, StateChannel};
 #[derive(Debug)]
 pub(crate) enum Foreign {
     Joined(Member, Arc<OortLink>),
-    Left(NodeId),
+    /// And why.
+    Left(NodeId, &'static str),
     State(NodeId, StateChannel, Bytes),
 }
 

@@ -236,10 +236,6 @@ impl OortState for ServiceState {
         channel.starts_with(SERVICE) || channel.starts_with(BROADCAST)
     }
 
-    fn connected(&self, _: &OortPeer, _: &mut Vec<OortOutput>) {}
-
-    fn joined(&self, _: &OortPeer, _: &mut Vec<OortOutput>) {}
-
     fn left(&self, peer: &OortPeer) {
         let mut inner = self.inner.lock();
         inner.asked.retain(|_, asked| asked.url != peer.url);
@@ -281,6 +277,4 @@ impl OortState for ServiceState {
             None => self.request(peer, service, false, data, out),
         }
     }
-
-    fn subscribed(&self, _: &OortPeer, _: &str, _: &mut Vec<OortOutput>) {}
 }

@@ -48,9 +48,9 @@ pub trait OortState: std::fmt::Debug + Send + Sync {
     /// Whether messages on this channel are of this kind.
     fn handles(&self, channel: &str) -> bool;
     /// The node has shaken hands here: its messages may come from now on.
-    fn connected(&self, peer: &OortPeer, out: &mut Vec<OortOutput>);
+    fn connected(&self, _peer: &OortPeer, _out: &mut Vec<OortOutput>) {}
     /// The node has joined: frames reach the handler from now on.
-    fn joined(&self, peer: &OortPeer, out: &mut Vec<OortOutput>);
+    fn joined(&self, _peer: &OortPeer, _out: &mut Vec<OortOutput>) {}
     /// The node has left.
     fn left(&self, peer: &OortPeer);
     /// A frame for the node.
@@ -58,5 +58,5 @@ pub trait OortState: std::fmt::Debug + Send + Sync {
     /// A message of the node.
     fn received(&self, peer: &OortPeer, channel: &str, data: &str, out: &mut Vec<OortOutput>);
     /// The node has subscribed to a channel here.
-    fn subscribed(&self, peer: &OortPeer, channel: &str, out: &mut Vec<OortOutput>);
+    fn subscribed(&self, _peer: &OortPeer, _channel: &str, _out: &mut Vec<OortOutput>) {}
 }

@@ -163,6 +163,7 @@ impl<N: Net> Actor<N> {
             self.shared.counters.links_reset_queue_full.add(1);
             let links = self.outs.iter().filter(|(_, out)| out.url == url);
             let links: Vec<OutId> = links.map(|(link, _)| *link).collect();
+            self.because = "the link to it takes too little";
             for link in links {
                 self.membership.out_lost(link);
             }
@@ -179,6 +180,7 @@ impl<N: Net> Actor<N> {
                     .is_some_and(|since| now.saturating_sub(since) >= limit)
         });
         for link in lost.map(|(link, _)| *link).collect::<Vec<_>>() {
+            self.because = "the link to it has been silent or gone for too long";
             self.membership.out_lost(link);
         }
     }

@@ -70,6 +70,8 @@ struct Actor<N> {
     looked: Duration,
     /// Nodes whose links this node has closed to begin again.
     again: BTreeSet<String>,
+    /// Why a node leaves whose *left* comes next.
+    because: &'static str,
     /// URLs whose next link takes the place of one that was known.
     renewed: BTreeSet<String>,
 }
@@ -144,6 +146,7 @@ pub(crate) fn run<N: Net>(
         looked: Duration::ZERO,
         again: BTreeSet::new(),
         renewed: BTreeSet::new(),
+        because: "",
         shared,
     };
     (side, actor.run())
@@ -246,6 +249,11 @@ impl<N: Net> Actor<N> {
             Event::SessionAdded(session) => self.session_added(session),
             Event::SessionRemoved { session, expired } => {
                 self.sessions.remove(&session);
+                self.because = if expired {
+                    "its link has been silent or gone for too long, or took too little"
+                } else {
+                    "it has said goodbye"
+                };
                 self.membership.session_removed(session, expired);
             }
             Event::Join { session, join } => self.join(session, &join),
@@ -314,6 +322,7 @@ impl<N: Net> Actor<N> {
             Event::Interest(changed) => self.follow(&changed),
             Event::Sibling(name, news) => self.sibling(name, news),
             Event::Restarted => {
+                self.because = "this node starts over";
                 self.again.extend(self.membership.known());
                 let id = draw_id(&self.shared);
                 self.me.id.write().clone_from(&id);
@@ -371,7 +380,7 @@ impl<N: Net> Actor<N> {
                     state.left(&entry.peer);
                 }
                 if entry.joined {
-                    self.tell(Foreign::Left(entry.peer.id)).await;
+                    self.tell(Foreign::Left(entry.peer.id, self.because)).await;
                 }
             }
         }

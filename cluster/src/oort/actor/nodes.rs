@@ -104,6 +104,7 @@ impl<N: Net> Actor<N> {
             tracing::warn!(url = ext.oort_url, "an Oort node confirms for another one");
             return;
         }
+        self.because = "a new life of it has joined";
         self.membership.join(&OortNode {
             id: join.oort_id.clone(),
             url: join.oort_url.clone(),

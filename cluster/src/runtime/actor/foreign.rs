@@ -33,8 +33,9 @@ impl<N: Net> Actor<N> {
                     listener.joined(&member);
                 }
             }
-            Foreign::Left(id) => {
+            Foreign::Left(id, because) => {
                 if let Some(member) = self.foreign_member(&id) {
+                    because.clone_into(&mut self.because);
                     self.member_left(&member);
                 }
             }
