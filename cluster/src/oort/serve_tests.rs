@@ -128,7 +128,7 @@ async fn lossy(
     to: impl AsyncWrite + Unpin + Send + 'static,
     random: RandomSource,
 ) {
-    let (passed, mut arriving) = tokio::sync::mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let (passed, mut arriving) = tokio::sync::mpsc::channel::<(Instant, Vec<u8>)>(1024);
     let mut to = to;
     tokio::spawn(async move {
         while let Some((at, bytes)) = arriving.recv().await {
@@ -149,7 +149,7 @@ async fn lossy(
             again *= 2;
         }
         last = last.max(Instant::now() + late);
-        let _ = passed.send((last, buffer[..length].to_vec()));
+        let _ = passed.send((last, buffer[..length].to_vec())).await;
     }
 }
 

@@ -26,6 +26,7 @@ use super::tally::{Tallies, Tally};
 use super::url::OortUrl;
 use super::wire::{self, HandshakeExt, ReplyExt};
 use crate::forwarding::is_forwarded;
+use crate::runtime::Shared;
 use crate::{Clock, Counters, NodeName, OortConfig};
 
 /// Queued messages of one link; bytes bound it before.
@@ -320,18 +321,16 @@ impl LinkServer {
         config: &OortConfig,
         me: &Arc<Identity>,
         inbox: &Arc<Inbox<Event>>,
-        engine: &Arc<Engine>,
-        clock: Clock,
-        counters: &Arc<Counters>,
-        queue_bytes: usize,
+        shared: &Shared,
         tallies: &Arc<Tallies>,
     ) -> Self {
+        let (engine, clock, counters) = (&shared.engine, shared.clock, &shared.counters);
         let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let settings = EngineConfig {
             timeout_ms: ms(config.timeout),
             max_interval_ms: ms(config.max_interval),
             max_queue: QUEUE_MAX,
-            max_queue_bytes: queue_bytes,
+            max_queue_bytes: shared.config.limits.message_queue_bytes,
             max_message_bytes: config.max_message_bytes,
             max_depth: halley_bayeux::DEPTH_MAX,
             max_batch: 100_000,

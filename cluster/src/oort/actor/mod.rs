@@ -98,16 +98,7 @@ pub(crate) fn run<N: Net>(
         shared.counters.clone(),
         shared.config.siblings_max,
     ));
-    let server = LinkServer::new(
-        &config,
-        &me,
-        &inbox,
-        &shared.engine,
-        shared.clock,
-        &shared.counters,
-        shared.config.limits.message_queue_bytes,
-        &tallies,
-    );
+    let server = LinkServer::new(&config, &me, &inbox, &shared, &tallies);
     let side = Arc::new(OortSide::new(
         config.clone(),
         me.clone(),
