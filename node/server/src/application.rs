@@ -9,6 +9,7 @@ use halley_bayeux::{
     QueueListener, RemoteCall, SecurityPolicy, Service, Session, SessionListener,
     SubscriptionListener,
 };
+use halley_cluster::MembershipListener;
 
 use crate::cluster::ClusterParts;
 use crate::config::{Config, PolicyKind};
@@ -78,6 +79,7 @@ pub(crate) struct Application {
     pub(crate) session_listeners: Vec<Arc<dyn SessionListener>>,
     pub(crate) subscription_listeners: Vec<Arc<dyn SubscriptionListener>>,
     pub(crate) directory_listeners: Vec<Arc<dyn DirectoryListener>>,
+    pub(crate) membership_listeners: Vec<Arc<dyn MembershipListener>>,
     pub(crate) policy: PolicyChoice,
 }
 
@@ -157,6 +159,7 @@ impl Application {
             session_listeners: self.session_listeners,
             subscription_listeners: self.subscription_listeners,
             directory_listeners: self.directory_listeners,
+            membership_listeners: self.membership_listeners,
             policy: self.policy,
         })
     }
@@ -174,6 +177,7 @@ pub(crate) struct Checked {
     session_listeners: Vec<Arc<dyn SessionListener>>,
     subscription_listeners: Vec<Arc<dyn SubscriptionListener>>,
     directory_listeners: Vec<Arc<dyn DirectoryListener>>,
+    membership_listeners: Vec<Arc<dyn MembershipListener>>,
     policy: PolicyChoice,
 }
 
@@ -229,6 +233,12 @@ impl Checked {
         }
         for listener in self.directory_listeners {
             cluster.directory.add_listener(listener);
+        }
+        // A node that runs alone has no siblings.
+        if let Some(cluster) = cluster.cluster() {
+            for listener in self.membership_listeners {
+                cluster.add_membership_listener(listener);
+            }
         }
     }
 }

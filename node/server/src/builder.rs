@@ -9,6 +9,7 @@ use halley_bayeux::{
     Message, MessageListener, Operation, QueueListener, RemoteCall, SecurityPolicy, Service,
     Session, SessionListener, SubscriptionListener,
 };
+use halley_cluster::MembershipListener;
 use serde::Serialize;
 use toml::Value;
 
@@ -189,6 +190,16 @@ impl NodeBuilder {
         self.application
             .directory_listeners
             .push(Arc::new(listener) as Arc<dyn DirectoryListener>);
+        self
+    }
+
+    /// Is told of the siblings that join and leave. When a sibling has joined, what the listener publishes reaches those who
+    /// are subscribed there. A node that runs alone has none, and nothing is told.
+    #[must_use]
+    pub fn membership_listener(mut self, listener: impl MembershipListener + 'static) -> Self {
+        self.application
+            .membership_listeners
+            .push(Arc::new(listener) as Arc<dyn MembershipListener>);
         self
     }
 

@@ -69,7 +69,7 @@ pub use halley_bayeux::{
     ServiceReply, Session, SessionId, SessionListener, SubscriptionListener, Transport, UserId,
     Verdict, Waiting, WhenFull,
 };
-pub use halley_cluster::Member;
+pub use halley_cluster::{Member, MembershipListener};
 pub use halley_replication::{
     ListListener, ListPart, MapListener, MapPart, MergedMap, ObjectListener, Objects, OortList,
     OortLong, OortMap, OortObject,

@@ -241,7 +241,9 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.oort.timeout_ms", mesh.oort.timeout_ms, in 1000..=60_000,
             "How long the connect of a Java node is held.";
         "mesh.oort.max_interval_ms", mesh.oort.max_interval_ms, in 1000..=300_000,
-            "How long a Java node whose connection is lost may take to come back before it has left.";
+            "How long a Java node may be away, in one direction or both, before it has left; for silence mesh.detection_ms, if that is longer.";
+        "mesh.oort.ack", mesh.oort.ack,
+            "Whether links to and from Java nodes have the acknowledgement extension (CometD: enableAckExtension). Without it what is under way when a connection breaks is lost, uncounted.";
 
         "mesh.tls.certificate", mesh.tls.certificate, like "\"/etc/halley/mesh/tls.crt\"",
             "A PEM file with the certificate of this node and after it those of its issuers; with it, the key and the authorities, links go over TLS 1.3.";

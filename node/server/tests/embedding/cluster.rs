@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use halley::{Node, OortObject, PublishError, UserId};
+use halley::{Member, MembershipListener, Node, NodeBuilder, OortObject, PublishError, UserId};
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -112,15 +112,17 @@ async fn a_node_that_runs_alone_has_objects_and_is_its_own_member() {
     assert!(rooms.add_all(["red".to_owned()]).expect("adds"));
 }
 
+/// A node of the cluster.
+fn member(name: &str) -> NodeBuilder {
+    builder()
+        .set("node.name", name)
+        .set("mesh.listen", "127.0.0.1:0")
+        .set("mesh.secret", "a secret of more than 32 bytes for the test")
+        .set("seti.trust_handshake_user", true)
+}
+
 /// Two nodes of one cluster, on loopback.
 async fn pair() -> [Node; 2] {
-    let member = |name: &str| {
-        builder()
-            .set("node.name", name)
-            .set("mesh.listen", "127.0.0.1:0")
-            .set("mesh.secret", "a secret of more than 32 bytes for the test")
-            .set("seti.trust_handshake_user", true)
-    };
     let first = started(member("n1")).await;
     let address = first.mesh_address().expect("clustered").to_string();
     let second = started(member("n2").set("mesh.siblings", vec![address])).await;
@@ -131,6 +133,54 @@ async fn pair() -> [Node; 2] {
         .await;
     }
     [first, second]
+}
+
+/// Greets every sibling, once, at the moment it joins.
+struct Greeter {
+    name: &'static str,
+    handle: halley::NodeHandle,
+}
+
+impl MembershipListener for Greeter {
+    fn joined(&self, member: &Member) {
+        let greeting = [self.name, member.name.as_str()];
+        self.handle.publish("/greetings", greeting).expect("sent");
+    }
+    fn left(&self, _: &Member) {}
+}
+
+/// The row testPublishDuringCometJoined, for code inside a node: on a node that starts, and on nodes that run and meet.
+#[tokio::test]
+async fn what_a_listener_publishes_when_a_sibling_joins_reaches_it() {
+    let greeting = |name: &'static str| {
+        let builder = member(name);
+        let handle = builder.handle();
+        builder.membership_listener(Greeter { name, handle })
+    };
+    let (first, second) = (started(greeting("n1")).await, started(greeting("n2")).await);
+    let mut inboxes = Vec::new();
+    for node in [&first, &second] {
+        let (session, inbox) = node.handle().local_session().expect("a session");
+        session.subscribe("/greetings").await.expect("subscribes");
+        inboxes.push((node.name().to_owned(), session, inbox));
+    }
+    // They do not know each other, and learn of each other by the third.
+    let addresses = [&first, &second].map(|node| node.mesh_address().expect("clustered"));
+    let seeds = addresses.map(|address| address.to_string()).to_vec();
+    let _third = started(greeting("n3").set("mesh.siblings", seeds)).await;
+    for (name, _session, inbox) in &mut inboxes {
+        let mut greeted_by = Vec::new();
+        while greeted_by.len() < 2 {
+            let greeting = within("a greeting", inbox.next()).await.expect("goes on");
+            let [from, to] = greeting.parse::<[String; 2]>().expect("a greeting");
+            if to == *name {
+                greeted_by.push(from);
+            }
+        }
+        greeted_by.sort();
+        let other = if name == "n1" { "n2" } else { "n1" };
+        assert_eq!(greeted_by, [other, "n3"], "{name}");
+    }
 }
 
 #[tokio::test]
