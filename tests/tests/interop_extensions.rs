@@ -228,7 +228,10 @@ async fn learn_the_time(client: Agent, transport: &str) -> anyhow::Result<()> {
 
 /// What is not answered within `maxNetworkDelay` fails, and the client goes on in its session when the node answers again.
 async fn freeze(transport: &str) -> anyhow::Result<()> {
-    let node = node(NodeSettings::new("n1")).await?;
+    let mut settings = NodeSettings::new("n1");
+    // A node that was suspended for longer than this begins anew, and ends its sessions. On a busy machine the client's second takes several.
+    settings.discovery = Some("discovery = [\"static\"]\ndetection_ms = 60000\n".to_owned());
+    let node = node(settings).await?;
     let client = Agent::browser()?;
     let order = json!({"client": "client", "url": node.settings.url(), "transport": transport, "maxNetworkDelay": 1000});
     client.order("connect", order).await?;

@@ -41,6 +41,7 @@ impl StateSender for Port {
         others.map(|(member, _)| member.clone()).collect()
     }
     fn send_state(&self, to: &NodeId, _: StateChannel, body: Bytes) -> Result<(), SendError> {
+        assert!(body.len() < 1000, "what is too large is not sent");
         let mut inner = self.0.0.lock();
         if let Some(held) = &mut inner.held {
             held.push((self.1.clone(), to.name.clone(), body));
@@ -89,7 +90,7 @@ impl Action for Echo {
         match parameter.as_ref() {
             b"fail" => reply.fail(Bytes::from_static(b"no")),
             b"drop" => {}
-            b"large" => reply.succeed(vec![0; 101].into()),
+            b"large" => reply.succeed(vec![0; 10_000].into()),
             b"wait" => self.0.lock().push(reply),
             other => reply.succeed([asked_by.as_str().as_bytes(), b":", other].concat().into()),
         }
@@ -142,7 +143,7 @@ async fn the_owner_answers_with_success_or_failure() {
     assert_eq!(pair.ask("fail").await, Err(failed));
     assert_eq!(pair.ask("drop").await, Err(ForwardError::Dropped));
     let too_large = |size| Err(ForwardError::TooLarge { size, max: 100 });
-    assert_eq!(pair.ask("large").await, too_large(101));
+    assert_eq!(pair.ask("large").await, too_large(10_000));
     let long = pair.service.forward(vec![0; 102].into()).await;
     assert_eq!(long, too_large(102));
     // What this node owns is done here.

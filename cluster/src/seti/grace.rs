@@ -126,3 +126,29 @@ impl<K: Key> Grace<K> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use halley_bayeux::UserId;
+
+    use super::*;
+
+    /// Who was lost, came back and was lost again has its time from the second loss on.
+    #[test]
+    fn a_second_loss_counts_anew() {
+        let (user, node) = (UserId::new("ann").unwrap(), NodeName::new("n2").unwrap());
+        let mut grace = Grace::default();
+        grace.set_period(100);
+        grace.fade(&user, Millis(0));
+        assert!(grace.stops_fading(&user));
+        grace.fade(&user, Millis(50));
+        grace.lose(&user, &node, Millis(0));
+        assert!(grace.is_back(&user, &node));
+        grace.lose(&user, &node, Millis(60));
+        assert_eq!(grace.next_due(Millis(149)), None);
+        assert_eq!(grace.next_due(Millis(150)), Some((user.clone(), None)));
+        assert_eq!(grace.next_due(Millis(159)), None);
+        assert_eq!(grace.next_due(Millis(160)), Some((user, Some(node))));
+        assert_eq!(grace.next_due(Millis(1000)), None);
+    }
+}

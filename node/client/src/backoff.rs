@@ -79,4 +79,11 @@ mod tests {
             assert!(backoff.next() <= Duration::from_secs(7200));
         }
     }
+
+    #[test]
+    fn clients_that_begin_together_do_not_come_back_together() {
+        let delay = |_| Backoff::new(Duration::from_secs(1), Duration::from_secs(1)).next();
+        let delays: std::collections::BTreeSet<_> = (0..20).map(delay).collect();
+        assert!(delays.len() > 10, "{delays:?}");
+    }
 }

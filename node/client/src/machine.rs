@@ -12,6 +12,8 @@
 
 mod replies;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
 
