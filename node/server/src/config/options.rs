@@ -230,7 +230,7 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.oort.secret", mesh.oort.secret, like "\"at least 32 bytes, the same on all Java nodes\"",
             "The secret itself, instead of a file.";
         "mesh.oort.digest", mesh.oort.digest,
-            "Digest of the secret that this node shows: \"sha-512\" as CometD 8, or \"sha-1\" as CometD before 8, and then both are accepted.";
+            "Digest of the secret that this node shows: \"sha-512\" as CometD since 4.0.5, or \"sha-1\" as CometD before that, and then both are accepted.";
         "mesh.oort.cloud", mesh.oort.cloud, "Oort URLs of Java nodes to begin with (CometD: oort.cloud).";
         "mesh.oort.multicast", mesh.oort.multicast, like "\"239.255.0.1:5577\"",
             "Group and port in which Java nodes announce themselves, not those of mesh.multicast; interface, ttl and interval are those. When absent: they are not looked for there.";
