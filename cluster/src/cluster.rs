@@ -67,13 +67,16 @@ impl Dialect {
 pub struct LinkStats {
     /// Who is at the other end.
     pub sibling: NodeName,
+    /// Which protocol the link speaks. Of a Java node it is both links, that of each side.
+    pub dialect: Dialect,
     /// It is a member at present.
     pub up: bool,
     /// Bytes that wait to be written.
     pub queue_bytes: u64,
     /// Bytes that were written and are not acknowledged: what can be written again when the connection breaks.
     pub window_bytes: u64,
-    /// Publications written to the present link, or to the last one.
+    /// Publications written to the present link, or to the last one. To a Java node: messages delivered to its session with
+    /// acknowledgement, state included.
     pub publications_sent: u64,
     /// Bytes of frames written to the sibling since the start.
     pub bytes_sent: u64,
@@ -81,14 +84,14 @@ pub struct LinkStats {
     pub bytes_received: u64,
     /// How often the link to the sibling went on over another connection.
     pub resumed: u64,
-    /// Frames that were written again for that.
+    /// Frames that were written again for that; messages to Java nodes.
     pub frames_resent: u64,
     /// Publications lost with links to the sibling. Those that were under way count when the sibling has said which of
-    /// them came in, or after 15 s.
+    /// them came in, or after 15 s. Of a Java node all count that it has not acknowledged when its session ends.
     pub publications_lost: u64,
     /// The last round trip that was measured on this node's link.
     pub rtt: Option<Duration>,
-    /// The last round trip that the sibling has measured on its link to this node.
+    /// The last round trip that the sibling has measured on its link to this node; on that of a Java node this node has.
     pub rtt_of_sibling: Option<Duration>,
 }
 
@@ -223,7 +226,8 @@ impl Cluster {
         let actor = Actor::new(net.clone(), shared.clone());
         shared.tasks.spawn(actor.run(events));
         self.spawn(runtime::heart(shared.clone()));
-        self.spawn(runtime::accept(listener, shared.clone()));
+        let seti = self.inner.seti.clone();
+        self.spawn(runtime::accept(listener, shared.clone(), seti));
         self.spawn(discovery::run_seeds(net.clone(), shared.clone()));
         if let Some(group) = shared.config.multicast.clone() {
             self.spawn(discovery::run_multicast(net.clone(), group, shared.clone()));
@@ -375,6 +379,7 @@ impl Cluster {
             let [rtt, rtt_of_sibling] = totals.rtts();
             LinkStats {
                 sibling: sibling.clone(),
+                dialect: Dialect::Native,
                 up: record.up,
                 queue_bytes: record.queue.queued_bytes(),
                 window_bytes: record.queue.window_bytes(),
@@ -388,7 +393,13 @@ impl Cluster {
                 rtt_of_sibling,
             }
         });
-        stats.collect()
+        let mut stats: Vec<LinkStats> = stats.collect();
+        drop(links);
+        if let Some(oort) = self.inner.shared.oort.get() {
+            stats.extend(oort.link_stats());
+            stats.sort_by(|a, b| a.sibling.cmp(&b.sibling));
+        }
+        stats
     }
 
     /// What this node and its siblings want. It waits for its turn among the events of the links.

@@ -12,7 +12,7 @@ pub struct StateChannel(pub u8);
 impl StateChannel {
     /// The user directory.
     pub const SETI: StateChannel = StateChannel(1);
-    /// Messages to users, routed by the user directory.
+    /// Messages to users, routed by the user directory. They keep one order with publications: see [`StateSender`].
     pub const SETI_MESSAGES: StateChannel = StateChannel(2);
     /// Replicated objects.
     pub const OBJECTS: StateChannel = StateChannel(3);
@@ -24,6 +24,12 @@ impl StateChannel {
     pub const ROOMS: StateChannel = StateChannel(6);
     /// What Halley nodes tell each other about nodes of the Oort dialect.
     pub const OORT: StateChannel = StateChannel(16);
+
+    /// Whether it addresses the sessions of a user. Such messages travel with the publications, and are delivered as these
+    /// are: by whoever reads the link, behind what came before.
+    pub(crate) fn is_for_users(self) -> bool {
+        matches!(self, Self::SETI_MESSAGES | Self::SETI_DISCONNECTS)
+    }
 }
 
 /// Told who joins and who leaves, in order; for one name, joined and left alternate, beginning with joined.
@@ -84,6 +90,11 @@ pub enum SendError {
 }
 
 /// Sends state to siblings. [`Cluster`](crate) is the real one; tests bring their own.
+///
+/// # Order
+/// On a native link the messages of [`StateChannel::SETI_MESSAGES`] and [`StateChannel::SETI_DISCONNECTS`] keep one order with
+/// the publications, so that what one publisher sends to a channel and to a user arrives as it was sent. All others keep
+/// one order among themselves, and none with these.
 pub trait StateSender: Send + Sync {
     /// This node.
     fn this_node(&self) -> Member;

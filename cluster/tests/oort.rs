@@ -291,3 +291,28 @@ async fn data_and_ext_pass_as_they_are() {
     );
     assert_eq!(message.ext(), Some(r#"{"binary":{}}"#));
 }
+
+#[tokio::test]
+async fn acknowledgement_on_links_can_be_switched_off() {
+    for ack in [true, false] {
+        let peer = OortPeer::start("peer-1").await;
+        let mut config = oort_config("n1", &[]);
+        config.oort.as_mut().unwrap().ack = ack;
+        let node = Node::start(config).await;
+        let (_session, inbox) = node.subscriber(&["/chat/x"]).await;
+        let (link, mut events) = join(&peer, &node).await;
+        assert_eq!(link.session().is_acknowledged(), ack);
+        let asked = &peer.received()[0]["ext"]["ack"];
+        assert_eq!(asked == &json!(true), ack, "{asked}");
+        // Once each, with it and without.
+        link.subscribe("/chat/x").await.unwrap();
+        node.publish("/chat/x", "1");
+        node.publish("/chat/x", "2");
+        for data in ["1", "2"] {
+            assert_eq!(events.next_message().await.unwrap().data(), data);
+        }
+        eventually("interest", || peer.publish("/chat/x", &json!(3)) == 1).await;
+        eventually("there", || inbox.data().contains(&"3".to_owned())).await;
+        assert_eq!(inbox.data(), ["1", "2", "3"]);
+    }
+}

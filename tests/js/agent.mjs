@@ -57,7 +57,7 @@ class Client extends Inbox {
 
 const orders = {
     /**
-     * {client, url, transport | transports, user?, ack?, extensions?, subscribe?, protocol?, maxNetworkDelay?, ms?}. Under the name of a client
+     * {client, url, transport | transports, user?, ack?, extensions?, subscribe?, protocol?, maxNetworkDelay?, typeInPath?, ms?}. Under the name of a client
      * that was told to reload: the page after that.
      */
     async connect(order) {
@@ -80,7 +80,7 @@ const orders = {
             // Before the handshake: what was on its way to the page before may come with its first connect.
             cometd.addListener(channel, (message) => client.listen(channel, message));
         }
-        cometd.configure({url: order.url, protocol: order.protocol ?? null, logLevel: "warn", useWorkerScheduler: false, maxNetworkDelay: order.maxNetworkDelay ?? 30000, backoffIncrement: 200});
+        cometd.configure({url: order.url, protocol: order.protocol ?? null, logLevel: "warn", useWorkerScheduler: false, maxNetworkDelay: order.maxNetworkDelay ?? 30000, appendMessageTypeToURL: order.typeInPath ?? true, backoffIncrement: 200});
         client.handshakes = 0;
         client.connects = [];
         cometd.addListener("/meta/handshake", (reply) => {
@@ -102,6 +102,64 @@ const orders = {
         cometd.handshake(order.user === undefined ? {} : {ext: {halley: {user: order.user}}});
         await client.until(() => client.connects.some((reply) => reply.successful), order.ms ?? 20000, () => ({connects: client.connects, refusal: client.refusal}));
         return {id: cometd.getClientId(), transport: transportOf(cometd), reloaded: client.reloaded};
+    },
+
+    /** {client, url, transport, moment, ms}: a client that disconnects at a moment of its life; answers with its status when it is disconnected. */
+    async leave(order) {
+        const client = new Client();
+        clients.set(order.client, client);
+        const {cometd} = client;
+        client.handshakes = 0;
+        client.connects = [];
+        for (const transport of cometd.getTransportTypes()) {
+            if (transport !== order.transport) {
+                cometd.unregisterTransport(transport);
+            }
+        }
+        const leave = () => {
+            client.left = true;
+            cometd.disconnect();
+        };
+        cometd.configure({url: order.url, logLevel: "off", useWorkerScheduler: false, backoffIncrement: 200});
+        cometd.addListener("/meta/handshake", (reply) => {
+            client.handshakes += reply.successful ? 1 : 0;
+            if (order.moment === "handshake") {
+                leave();
+            } else if (["subscribed", "message"].includes(order.moment)) {
+                cometd.subscribe("/leave", () => leave(), () => {
+                    if (order.moment === "subscribed") {
+                        leave();
+                    } else {
+                        cometd.publish("/leave", {});
+                    }
+                });
+            }
+        });
+        cometd.addListener("/meta/connect", (reply) => {
+            client.connects.push(reply);
+            if (order.moment === "connect") {
+                leave();
+            }
+            setTimeout(() => client.arrived());
+        });
+        for (const channel of ["/meta/disconnect", "/meta/unsuccessful"]) {
+            cometd.addListener(channel, () => setTimeout(() => client.arrived()));
+        }
+        cometd.handshake();
+        if (order.moment === "at once") {
+            leave();
+        }
+        return client.until(() => client.left && cometd.getStatus() === "disconnected" && {status: cometd.getStatus()}, order.ms, () => cometd.getStatus());
+    },
+
+    /** What has come to the browser, response by response and frame by frame. */
+    async frames() {
+        return browser.frames;
+    },
+
+    /** The paths of the browser's requests since the last time. */
+    async paths() {
+        return browser.paths.splice(0);
     },
 
     subscribe: (order, client) => new Promise((resolve) => {
@@ -322,7 +380,7 @@ function sorted(presence) {
 
 serve(async (order) => {
     const client = clients.get(order.client);
-    if (!client && !["connect", "pigeon", "cookie", "drop_cookie"].includes(order.order)) {
+    if (!client && !["connect", "leave", "frames", "paths", "pigeon", "cookie", "drop_cookie"].includes(order.order)) {
         throw new Error(`no client ${order.client}`);
     }
     return orders[order.order](order, client);

@@ -10,6 +10,12 @@ import {WebSocket} from "ws";
 export class Browser {
     #cookies = new Map();
 
+    /** Of all requests but those of scripts. */
+    paths = [];
+
+    /** What has come in one response or frame each: the channels of its messages, events marked as such. */
+    frames = [];
+
     constructor(source) {
         this.source = source;
         this.agent = new http.Agent({keepAlive: true, maxSockets: 32, localAddress: source});
@@ -28,6 +34,15 @@ export class Browser {
             const [pair] = text.split(";");
             const at = pair.indexOf("=");
             jar.set(pair.slice(0, at).trim(), pair.slice(at + 1).trim());
+        }
+    }
+
+    arrived(text) {
+        try {
+            const messages = JSON.parse(text);
+            this.frames.push(messages.map(({channel, data}) => (data === undefined ? channel : `event ${channel}`)));
+        } catch {
+            // Not Bayeux: the client says so.
         }
     }
 
@@ -72,6 +87,7 @@ function openSocket(browser, url, protocol) {
     const host = new URL(url).hostname;
     const cookie = browser.header(host);
     const socket = new WebSocket(url, protocol ?? [], {localAddress: browser.source, headers: cookie ? {cookie} : {}});
+    socket.on("message", (text) => browser.arrived(text.toString()));
     socket.on("upgrade", (response) => browser.store(host, response.headers["set-cookie"]));
     return socket;
 }
@@ -135,6 +151,7 @@ class Request {
     send(body) {
         const {method, url, headers} = this.#options;
         const cookie = this.#browser.header(url.hostname);
+        this.#browser.paths.push(url.pathname);
         this.#request = http.request(url, {
             method,
             agent: this.#browser.agent,
@@ -148,7 +165,10 @@ class Request {
             response.on("data", (chunk) => {
                 this.responseText += chunk;
             });
-            response.on("end", () => this.#end(this.onload));
+            response.on("end", () => {
+                this.#browser.arrived(this.responseText);
+                this.#end(this.onload);
+            });
             response.on("error", () => this.#end(this.onerror));
         });
         this.#request.on("error", () => this.#end(this.onerror));

@@ -14,8 +14,8 @@ const pages = new Map();
 const errors = new Map();
 
 const orders = {
-    /** {page, url, user, width, height, dark}: opens the page and joins. */
-    async open(order) {
+    /** {page, url, width, height, dark}: opens any page. */
+    async visit(order) {
         const context = await browser.newContext({
             viewport: {width: order.width ?? 1280, height: order.height ?? 800},
             colorScheme: order.dark ? "dark" : "light",
@@ -31,6 +31,12 @@ const orders = {
             }
         });
         await page.goto(order.url);
+        return page;
+    },
+
+    /** {page, url, user, width, height, dark}: opens the demonstration page and joins. */
+    async open(order) {
+        const page = await orders.visit(order);
         await page.fill("#welcome-name", order.user);
         await page.click("#welcome-form button");
         await page.waitForSelector("#where[data-state=online]", {timeout: 20000});
@@ -40,6 +46,29 @@ const orders = {
     async reload({page}) {
         await pages.get(page).reload();
         await pages.get(page).waitForSelector("#where[data-state=online]", {timeout: 20000});
+    },
+
+    /** {page, selector, text}: writes into a field and presses Enter. */
+    async enter({page, selector, text}) {
+        await pages.get(page).fill(selector, text);
+        await pages.get(page).press(selector, "Enter");
+    },
+
+    /** {page, selector, name}: the element with exactly this text. */
+    async click({page, selector, name}) {
+        await pages.get(page).locator(selector).getByText(name, {exact: true}).click();
+    },
+
+    /** {page, selector, texts, ms}: until the elements that match have exactly these texts. */
+    async shows({page, selector, texts, ms}) {
+        const read = (wanted) => [...document.querySelectorAll(wanted)].map((element) => element.innerText);
+        try {
+            await pages.get(page).waitForFunction(
+                ([wanted, all]) => JSON.stringify([...document.querySelectorAll(wanted)].map((element) => element.innerText)) === JSON.stringify(all),
+                [selector, texts], {timeout: ms, polling: 50});
+        } catch (error) {
+            throw new Error(`${page}: not within ${ms} ms: ${JSON.stringify(texts)}; instead: ${JSON.stringify(await pages.get(page).evaluate(read, selector))}`, {cause: error});
+        }
     },
 
     async say({page, text}) {
@@ -121,8 +150,9 @@ const orders = {
         return errors.get(page);
     },
 
+    /** The tab is closed, not the browser: what it sends as it goes is sent. */
     async close({page}) {
-        await pages.get(page).context().close();
+        await pages.get(page).close();
     },
 };
 
@@ -136,4 +166,5 @@ async function until(name, ms, id, condition, argument) {
     }
 }
 
-serve((order) => orders[order.order](order), () => browser.close());
+// The page that `visit` answers with is for the other orders, not for the test.
+serve(async (order) => (order.order === "visit" ? void await orders.visit(order) : orders[order.order](order)), () => browser.close());

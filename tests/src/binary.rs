@@ -21,9 +21,22 @@ pub fn repository() -> PathBuf {
 /// # Errors
 /// The build failed.
 pub fn halley() -> anyhow::Result<PathBuf> {
-    if let Some(given) = std::env::var_os("HALLEY_BIN") {
-        return Ok(given.into());
+    match std::env::var_os("HALLEY_BIN") {
+        Some(given) => Ok(given.into()),
+        None => Ok(built(&["--bin", "halley"])?.join("halley")),
     }
+}
+
+/// An example of the crate `halley`, built likewise.
+///
+/// # Errors
+/// The build failed.
+pub fn example(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(built(&["--example", name])?.join("examples").join(name))
+}
+
+/// Builds something of the crate `halley`; returns the folder of the profile.
+fn built(what: &[&str]) -> anyhow::Result<PathBuf> {
     // target/PROFILE/deps/test-hash
     let test = std::env::current_exe()?;
     let profile_folder = test
@@ -34,19 +47,19 @@ pub fn halley() -> anyhow::Result<PathBuf> {
         .parent()
         .context("the test does not lie in a target folder")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(repository()).args([
-        "build",
-        "--locked",
-        "--quiet",
-        "--package",
-        "halley",
-        "--bin",
-        "halley",
-    ]);
-    cargo.arg("--target-dir").arg(target);
+    cargo
+        .current_dir(repository())
+        .args(["build", "--locked", "--quiet", "--package", "halley"])
+        .args(what)
+        .arg("--target-dir")
+        .arg(target);
     if profile_folder.ends_with("release") {
         cargo.arg("--release");
     }
-    ensure!(cargo.status()?.success(), "cargo could not build halley");
-    Ok(profile_folder.join("halley"))
+    ensure!(
+        cargo.status()?.success(),
+        "cargo could not build {}",
+        what.join(" ")
+    );
+    Ok(profile_folder.to_path_buf())
 }

@@ -162,6 +162,9 @@ pub async fn talk(kind: Kind, transport: &'static str) -> anyhow::Result<()> {
     ensure!(single.len() == 1, "after unsubscribe: {single:?}");
 
     for (agent, name, left) in [(bob, "bob", 1.0), (&pair.alice, "alice", 0.0)] {
+        // The connect after the last message may still be on its way. Where it comes after the disconnect it is refused, and CometD's clients
+        // then break off the disconnect that they wait for.
+        pair.metric(pair.holds(), left + 1.0).await?;
         let answer = agent.order("disconnect", json!({"client": name})).await?;
         ensure!(answer["successful"] == true, "disconnect: {answer}");
         pair.metric("halley_sessions", left).await?;

@@ -57,6 +57,15 @@ impl Cometd {
         matches!(self, Self::V3_1)
     }
 
+    /// The longest message that its links take unless `ws.maxMessageSize` says otherwise.
+    #[must_use]
+    pub const fn takes_bytes(self) -> usize {
+        match self {
+            Self::V3_1 | Self::V4_0 => 32_768,
+            Self::V6_0 | Self::V8_0 => 65_536,
+        }
+    }
+
     fn jvm(self) -> anyhow::Result<Agent> {
         let name = self.name();
         let mut class_path = format!("oort/{name}/target/classes:oort/{name}/target/lib/*");

@@ -6,8 +6,7 @@
 //!      ├─ Agent ── node tests/js/faye.mjs            Faye clients
 //!      ├─ Agent ── java tests/java                   CometD's Java clients
 //!      ├─ Agent ── node tests/js/chromium.mjs        the demonstration page in headless Chromium
-//!      ├─ CutProxy                                   a TCP proxy whose connections the test cuts
-//!      ├─ Cable                                      what a client's connections run through, to be unplugged
+//!      ├─ Cable                                      a TCP proxy between clients and a node, which the test cuts or unplugs
 //!      ├─ HookServer                                 the application that answers calls
 //!      ├─ LoadBalancer                               HAProxy with deploy/haproxy/haproxy.cfg, unchanged
 //!      ├─ Network                                    network namespaces joined by a bridge, cut, lossy or late
@@ -23,7 +22,6 @@ pub mod binary;
 pub mod cable;
 pub mod cluster_of_processes;
 pub mod conversation;
-pub mod cut_proxy;
 pub mod dev_cluster;
 pub mod history;
 pub mod hook_server;

@@ -2,8 +2,8 @@
 
 use anyhow::ensure;
 use halley_tests::agent::Agent;
+use halley_tests::cable::Cable;
 use halley_tests::cluster_of_processes::ClusterOfProcesses;
-use halley_tests::cut_proxy::CutProxy;
 use halley_tests::turn::turn;
 use serde_json::json;
 
@@ -18,7 +18,7 @@ const CUTS: u64 = 8;
 async fn cut_in_mid_flow(transport: &str) -> anyhow::Result<()> {
     let _turn = turn().await;
     let cluster = ClusterOfProcesses::start(2).await?;
-    let proxy = CutProxy::start(cluster.nodes[1].settings.client).await?;
+    let proxy = Cable::plugged(cluster.nodes[1].settings.client).await?;
     let publisher = Agent::browser()?;
     publisher
         .connect("publisher", &cluster.url(0), "websocket", None)

@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use halley_client::{
     CallError, Client, ClientBuilder, EndReason, Event, Events, RequestError, Transport,
 };
-use halley_tests::cut_proxy::CutProxy;
+use halley_tests::cable::Cable;
 use halley_tests::java_server::JavaServer;
 use halley_tests::node_process::{NodeProcess, NodeSettings};
 use halley_tests::patience::patience;
@@ -79,7 +79,7 @@ async fn talk(url: &str, transport: Transport) -> anyhow::Result<()> {
 
 /// Ten thousand messages come once and in order, although the connections are cut again and again.
 async fn many_over_cuts(server: SocketAddr, transport: Transport) -> anyhow::Result<()> {
-    let proxy = CutProxy::start(server).await?;
+    let proxy = Cable::plugged(server).await?;
     let (reader, mut events) = client(&proxy.url(), transport).connect().await?;
     reader.subscribe("/many").await?;
     let url = format!("http://{server}/cometd");

@@ -30,6 +30,7 @@ macro_rules! conversations {
 conversations! {
     cometd_9_talks_over_websocket: talk, COMETD_9, "websocket";
     cometd_9_talks_over_long_polling: talk, COMETD_9, "long-polling";
+    cometd_9_talks_over_callback_polling: talk, COMETD_9, "callback-polling";
     cometd_9_goes_on_after_a_cut_over_websocket: go_on_after_a_cut, COMETD_9, "websocket";
     cometd_9_goes_on_after_a_cut_over_long_polling: go_on_after_a_cut, COMETD_9, "long-polling";
     cometd_9_comes_back_after_expiry_over_websocket: come_back_after_expiry, COMETD_9, "websocket";

@@ -31,6 +31,7 @@ clients! {
     cometd_9_outlives_a_restart_over_websocket: restart, Agent::browser(), "websocket";
     cometd_9_outlives_a_restart_over_long_polling: restart, Agent::browser(), "long-polling";
     java_outlives_a_restart_over_websocket: restart, Agent::java(), "websocket";
+    java_outlives_a_restart_over_long_polling: restart, Agent::java(), "long-polling";
     cometd_9_sends_falsy_data_over_websocket: falsy, Agent::browser(), "websocket";
     cometd_9_sends_falsy_data_over_long_polling: falsy, Agent::browser(), "long-polling";
 }

@@ -12,6 +12,7 @@
 
 mod handshake;
 mod inbound;
+mod message;
 mod outbound;
 mod queue;
 #[cfg(test)]
@@ -60,7 +61,11 @@ impl Link for LinkQueue {
         channel: crate::StateChannel,
         body: bytes::Bytes,
     ) -> Result<(), PushError> {
-        LinkQueue::push_state(self, channel, body)
+        if channel.is_for_users() {
+            self.push_for_user(channel, body)
+        } else {
+            LinkQueue::push_state(self, channel, body)
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::WRITE_BUDGET_BYTES;
+use super::message::{self, Message};
 use super::window::Window;
-use crate::wire::{Batch, Frame, Received, State, VERSION_RESUME};
+use crate::wire::{Frame, Received, State, VERSION_RESUME};
 use crate::{LinkLimits, StateChannel};
 
 /// Which of the queues of a link.
@@ -22,7 +23,7 @@ pub(crate) enum Lane {
     Control,
     /// State messages.
     State,
-    /// Publications; goes last.
+    /// Publications and what is for the sessions of a user, in one order; goes last.
     Messages,
 }
 
@@ -60,10 +61,6 @@ pub(crate) enum Taken {
 
 /// What an entry costs beside its bytes, so that many tiny ones are bounded too.
 const ENTRY_BYTES: usize = 32;
-/// What a publication holds beside its text: its own allocation and that of its channel's name with their counters, the
-/// slot in the queue (which may be twice as long as it is full), and what the allocator adds to three allocations.
-const PUBLICATION_BYTES: usize =
-    2 * 16 + size_of::<Publication>() + 2 * size_of::<usize>() + 3 * 16;
 /// Interest waits outside the queue while the control lane holds more than this, or than a quarter of its bound.
 const INTEREST_WAITING_BYTES: usize = 256 << 10;
 /// So many bytes are written at most until the acceptor is asked how far it has come. Less, when the bound is small.
@@ -91,7 +88,7 @@ pub(crate) struct LinkQueue {
 /// Publications of a link that has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unsent {
-    /// How many were never written.
+    /// How many were never written, with what was for users.
     pub(crate) queued: u64,
     /// How many were written in all.
     pub(crate) written: u64,
@@ -106,7 +103,7 @@ struct Lanes {
     /// Message and how much of it has been written.
     state: VecDeque<(StateChannel, Bytes, usize)>,
     state_bytes: usize,
-    messages: VecDeque<Arc<Publication>>,
+    messages: VecDeque<Message>,
     messages_bytes: usize,
     /// Number of the next publication on this link.
     next_sequence: u64,
@@ -204,14 +201,28 @@ impl LinkQueue {
 
     /// Queues a publication. Called on the publish path.
     pub(crate) fn push_message(&self, publication: &Arc<Publication>) -> Result<(), PushError> {
-        let cost = message_cost(publication);
+        self.push_last(Message::Publication(publication.clone()))
+    }
+
+    /// Queues what is for the sessions of a user: behind the publications that were queued before it, and before those
+    /// that come after it.
+    pub(crate) fn push_for_user(
+        &self,
+        channel: StateChannel,
+        body: Bytes,
+    ) -> Result<(), PushError> {
+        self.push_last(Message::ForUser(Box::new((channel, body))))
+    }
+
+    fn push_last(&self, message: Message) -> Result<(), PushError> {
+        let cost = message.cost();
         self.push(
             Lane::Messages,
             cost,
             self.limits.message_queue_bytes,
             |lanes| {
                 lanes.messages_bytes += cost;
-                lanes.messages.push_back(publication.clone());
+                lanes.messages.push_back(message);
             },
         )
     }
@@ -312,7 +323,7 @@ impl LinkQueue {
     /// Takes what is to be written next: control first, then state, then publications.
     pub(crate) fn take(&self) -> Taken {
         let mut frames = Vec::new();
-        let mut publications = Vec::new();
+        let mut messages = Vec::new();
         let first_sequence;
         {
             let mut lanes = self.lanes.lock();
@@ -337,14 +348,21 @@ impl LinkQueue {
                 take_state(&mut lanes, &mut room, self.version, &mut frames);
             }
             first_sequence = lanes.next_sequence;
-            while let Some(publication) = room.take(lanes.messages.front(), item_bytes) {
+            // The parts of a state message follow each other: no other one comes between.
+            let divided = matches!(lanes.state.front(), Some((.., written)) if *written > 0);
+            let may_go = |message: &&Message| !divided || message.is_publication();
+            while let Some(message) =
+                room.take(lanes.messages.front().filter(may_go), Message::frame_bytes)
+            {
                 lanes.messages.pop_front();
-                lanes.messages_bytes -= message_cost(&publication);
-                publications.push(publication);
+                lanes.messages_bytes -= message.cost();
+                messages.push(message);
             }
-            lanes.next_sequence += publications.len() as u64;
+            let publications = messages.iter().filter(|m| m.is_publication()).count() as u64;
+            lanes.next_sequence += publications;
+            self.sent.fetch_add(publications, Ordering::Relaxed);
             self.bytes.store(lanes.bytes() as u64, Ordering::Relaxed);
-            if frames.is_empty() && publications.is_empty() {
+            if frames.is_empty() && messages.is_empty() {
                 match (lanes.closing, lanes.last_words.take()) {
                     (true, Some(frame)) => frames.push(frame),
                     (true, None) => return Taken::Drained,
@@ -352,22 +370,9 @@ impl LinkQueue {
                 }
             }
         }
-        if !publications.is_empty() {
-            self.sent
-                .fetch_add(publications.len() as u64, Ordering::Relaxed);
-            frames.push(self.batch(first_sequence, &publications));
-        }
+        message::encode(self.version, first_sequence, &messages, &mut frames);
         self.keep(&frames);
         Taken::Frames(frames)
-    }
-
-    fn batch(&self, first_sequence: u64, publications: &[Arc<Publication>]) -> Bytes {
-        let capacity = publications.iter().map(item_bytes).sum();
-        let mut batch = Batch::new(self.version, first_sequence, capacity);
-        for publication in publications {
-            batch.push(publication.channel().as_str(), &publication.object());
-        }
-        batch.into_bytes()
     }
 
     /// Says that everything queued is to be written, followed by this frame, and then the link is to be closed.
@@ -417,16 +422,6 @@ impl LinkQueue {
     pub(crate) fn publications_sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
-}
-
-/// The memory that a waiting publication holds. When it waits for several siblings, it counts for each.
-fn message_cost(publication: &Arc<Publication>) -> usize {
-    publication.len() + publication.channel().as_str().len() + PUBLICATION_BYTES
-}
-
-/// What a publication takes in a frame.
-fn item_bytes(publication: &Arc<Publication>) -> usize {
-    Batch::item_bytes(publication.channel().as_str(), publication.len())
 }
 
 fn take_state(lanes: &mut Lanes, room: &mut Room, version: u8, frames: &mut Vec<Bytes>) {

@@ -40,6 +40,66 @@ fn control_goes_before_state_and_state_before_messages() {
     assert_eq!(queue.queued_bytes(), 0);
 }
 
+/// What was wrong: what was for a user went by the lane of state, past the publications that were sent before it.
+#[test]
+fn what_is_for_a_user_keeps_its_place_between_the_publications() {
+    let queue = LinkQueue::new(2, limits(), Arc::default());
+    queue.snapshot_queued();
+    let (message, body) = (StateChannel::SETI_MESSAGES, Bytes::from_static(b"u"));
+    for _ in 0..2 {
+        queue.push_message(&publication(1)).unwrap();
+    }
+    queue.push_for_user(message, body.clone()).unwrap();
+    let disconnect = StateChannel::SETI_DISCONNECTS;
+    queue.push_for_user(disconnect, body.clone()).unwrap();
+    queue.push_message(&publication(1)).unwrap();
+    queue.push_state(StateChannel(9), body).unwrap();
+    let frames = frames(&queue);
+    assert!(matches!(&frames[0], Frame::State(state) if state.channel == 9));
+    let first = |frame: &Frame| match frame {
+        Frame::Publications(p) => Some((p.first_sequence, p.items.len())),
+        _ => None,
+    };
+    assert_eq!(first(&frames[1]), Some((0, 2)));
+    assert!(matches!(&frames[2], Frame::State(state) if state.channel == message.0 && state.last));
+    assert!(matches!(&frames[3], Frame::State(state) if state.channel == disconnect.0));
+    assert_eq!(first(&frames[4]), Some((2, 1)));
+    assert_eq!((frames.len(), queue.queued_bytes()), (5, 0));
+    assert_eq!(queue.publications_sent(), 3);
+}
+
+/// A sibling puts the parts of a state message together as they come: none of another one may come between.
+#[test]
+fn what_is_for_a_user_waits_until_a_divided_state_message_is_whole() {
+    let queue = LinkQueue::new(2, limits(), Arc::default());
+    queue.snapshot_queued();
+    let state = Bytes::from(vec![7; 100_001]);
+    queue.push_state(StateChannel(9), state).unwrap();
+    let body = Bytes::from_static(b"u");
+    queue
+        .push_for_user(StateChannel::SETI_MESSAGES, body)
+        .unwrap();
+    queue.push_message(&publication(1)).unwrap();
+    // Something of the control lane leaves little room for the parts, and some for small messages.
+    let piece = Frame::Known(vec!["127.0.0.1:1".parse().unwrap(); 500]);
+    let (mut order, mut writes) = (Vec::new(), 0);
+    while queue.queued_bytes() > 0 {
+        queue.push_control(&piece).unwrap();
+        writes += 1;
+        for frame in frames(&queue) {
+            match frame {
+                Frame::State(state) => order.push((state.channel, state.last)),
+                Frame::Publications(_) => order.push((0, true)),
+                _ => {}
+            }
+        }
+    }
+    let whole = order.iter().position(|part| *part == (9, true)).unwrap();
+    assert!(whole >= 3 && order[..whole].iter().all(|(channel, _)| *channel == 9));
+    assert_eq!(order[whole + 1..], [(2, true), (0, true)]);
+    assert!(writes > 1);
+}
+
 #[test]
 fn one_write_coalesces_up_to_the_budget_and_numbers_without_gap() {
     let queue = LinkQueue::new(1, limits(), Arc::default());

@@ -30,9 +30,13 @@ pub struct OortConfig {
     pub channels_max: usize,
     /// Longest message in bytes, sent or accepted.
     pub max_message_bytes: usize,
+    /// Whether links in both directions have the acknowledgement extension (CometD: `enableAckExtension`). Without it what is
+    /// under way when a connection breaks is lost, uncounted.
+    pub ack: bool,
     /// How long the `/meta/connect` of another node is held.
     pub timeout: Duration,
-    /// How long a node whose connection is lost may take to come back before it has left.
+    /// How long a node may be away before it has left: without a connection in one of the two directions, or silent on
+    /// one. For silence the detection time, if that is longer.
     pub max_interval: Duration,
 }
 
@@ -49,8 +53,9 @@ impl OortConfig {
             multicast: None,
             channels_max: 10_000,
             max_message_bytes: 1 << 20,
+            ack: true,
             timeout: Duration::from_secs(10),
-            max_interval: Duration::from_secs(5),
+            max_interval: Duration::from_secs(4),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halley_bayeux::{ChannelName, Publication};
-use halley_client::{Client, Events, RequestError, Transport};
+use halley_client::{Client, Events, Json, LinkError, RequestError, Traffic, Transport};
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use super::event::{Event, LinkCommand};
 use super::inbox::Inbox;
 use super::membership::OutId;
 use super::server::Identity;
+use super::tally::Tallies;
 use super::url::OortUrl;
 use super::wire::{self, HandshakeExt};
 use crate::OortConfig;
@@ -35,6 +36,7 @@ pub(super) struct OutLink<N> {
     pub(super) config: OortConfig,
     pub(super) me: Arc<Identity>,
     pub(super) inbox: Arc<Inbox<Event>>,
+    pub(super) tallies: Arc<Tallies>,
     pub(super) link: OutId,
     pub(super) url: OortUrl,
     pub(super) alias: Option<String>,
@@ -88,9 +90,14 @@ impl<N: Net> OutLink<N> {
         Client::builder(format!("ws://{address}{}", self.url.path()))
             .ext(wire::EXT, ext)
             .transports([Transport::WebSocket])
-            .acknowledge(true)
+            .acknowledge(self.config.ack)
             .connect_timeout(self.shared.config.handshake_timeout)
             .max_network_delay(self.shared.config.detection)
+            // A connect is held for long: a node that is gone without a word is to be noticed before.
+            .ping(
+                self.shared.config.heartbeat_interval,
+                self.shared.config.detection,
+            )
             .request_timeout(3 * self.shared.config.detection)
             .backoff(FIRST_PAUSE, self.shared.config.backoff_max)
             .max_message_bytes(self.config.max_message_bytes)
@@ -123,11 +130,37 @@ impl<N: Net> OutLink<N> {
             biased;
             () = self.read(&client, events) => true,
             () = self.write(&client) => false,
+            () = self.measure(&client) => false,
             () = self.cancel.cancelled() => false,
         };
         if !ended {
             // It may not answer; then its server notices by itself.
             let _ = timeout(JOIN_PAUSE, client.disconnect()).await;
+        }
+    }
+
+    /// Counts what goes over the link, as often as it is pinged.
+    async fn measure(&self, client: &Client) {
+        let mut before = Traffic::default();
+        loop {
+            sleep(self.shared.config.heartbeat_interval).await;
+            let ext = client.session();
+            let ext = ext.handshake_ext().map(Json::as_str);
+            let Some(name) = ext.and_then(wire::reply_ext).and_then(|ext| {
+                let url = OortUrl::parse(&ext.oort_url).ok()?;
+                url.node_name()
+            }) else {
+                continue;
+            };
+            let (totals, now) = (&self.tallies.of(&name).totals, client.traffic());
+            totals.bytes_sent.add(now.bytes_sent - before.bytes_sent);
+            totals
+                .bytes_received
+                .add(now.bytes_received - before.bytes_received);
+            if let Some(rtt) = now.round_trip {
+                totals.measured(rtt);
+            }
+            before = now;
         }
     }
 
@@ -138,7 +171,11 @@ impl<N: Net> OutLink<N> {
                 halley_client::Event::Message(message) => self.message(&message).await,
                 halley_client::Event::Interrupted(error) => {
                     tracing::debug!(url = %self.url, %error, "an Oort link is interrupted");
-                    self.inbox.push_always(Event::LinkDown(self.link));
+                    let silence = match error {
+                        LinkError::Silent => self.shared.config.detection,
+                        _ => Duration::ZERO,
+                    };
+                    self.inbox.push_always(Event::LinkDown(self.link, silence));
                 }
                 halley_client::Event::Resumed => {
                     self.inbox.push_always(Event::LinkBack(self.link));

@@ -1,6 +1,7 @@
 //! What happens, for the task of the Oort dialect, and what it tells a link.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use halley_bayeux::{ChannelName, Session};
@@ -40,7 +41,8 @@ pub(crate) enum Event {
     Handshaken(OutId, Option<ReplyExt>),
     /// A link works again after it had been interrupted; with another session, or with the one it had.
     LinkBack(OutId),
-    LinkDown(OutId),
+    /// A link is interrupted; for how long nothing has come over it, if that is why.
+    LinkDown(OutId, Duration),
     /// A link has ended for good.
     LinkEnded(OutId),
     /// Something on an internal channel came over a link.

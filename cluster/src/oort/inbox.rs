@@ -37,6 +37,11 @@ impl<E> Inbox<E> {
         }
     }
 
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.inner.lock().bytes
+    }
+
     /// Adds what comes once per session or link, and must not be lost.
     pub(super) fn push_always(&self, entry: E) {
         self.add(&mut self.inner.lock(), entry, 0);

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! A node has *joined* when three things are here: its reply to this node's handshake, its own handshake, and its join
-//! message. It has *left* when its session here has ended; the link to it may live on, and brings it back.
+//! message. It has *left* when its session here has ended, or when the link to it has: losing one direction is losing
+//! both. In CometD only the side whose session is gone notices; so here the other one is *renewed*, which the node
+//! sees as a farewell and a new link.
 //!
 //! Tables: `pending` by dialled URL (links without a session), `clients` by id of the node (links with one), `servers` by
 //! id (sessions of nodes here). The ids change with each start of a node, the URL is its name.
@@ -38,8 +40,13 @@ pub(super) enum Command {
     },
     /// Close a link, for good.
     CloseOut(OutId),
+    /// Say goodbye on a link and open it anew; one that does not work at present, as soon as it does. Unless it then
+    /// has got another session by itself.
+    Renew(OutId),
     /// End a session that another one of the same node has replaced.
     EndSession(SessionKey),
+    /// End the session of a node that is to shake hands again.
+    ExpireSession(SessionKey),
     /// Subscribe, tell which nodes are known, and confirm.
     SendJoin(OutId),
     /// Tell that a node has joined. It is reached on `out`, and speaks on `session`.
@@ -90,6 +97,8 @@ pub(super) struct OortMembership {
     pending: BTreeMap<String, OutId>,
     clients: BTreeMap<String, Client>,
     servers: BTreeMap<String, Server>,
+    /// URLs of nodes whose links are renewed, until they have joined again.
+    renewing: BTreeSet<String>,
     next_link: u64,
     commands: Vec<Command>,
 }
@@ -102,6 +111,7 @@ impl OortMembership {
             pending: BTreeMap::new(),
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
+            renewing: BTreeSet::new(),
             next_link: 1,
             commands: Vec::new(),
         }
@@ -157,7 +167,42 @@ impl OortMembership {
         if let Some(link) = self.pending.remove(url) {
             self.commands.push(Command::CloseOut(link));
         }
+        self.renewing.remove(url);
         self.drop_clients(&[url], None);
+    }
+
+    /// A link does not work any more. Its node has left if it had joined, and is to know that.
+    pub(super) fn out_lost(&mut self, link: OutId) {
+        let found = self.clients.iter().find(|(_, it)| it.link == link);
+        let Some(id) = found.map(|(id, _)| id.clone()) else {
+            return;
+        };
+        if let Some(server) = self.servers.get(&id)
+            && server.state == ServerState::Joined
+        {
+            let (session, url) = (server.session, server.url.clone());
+            self.servers.remove(&id);
+            self.commands.push(Command::ExpireSession(session));
+            let node = OortNode {
+                id: id.clone(),
+                url,
+            };
+            self.commands.push(Command::Left(node));
+        }
+        self.renew(&id);
+    }
+
+    /// The link to a node begins again, under the same URL.
+    fn renew(&mut self, id: &str) {
+        let Some(client) = self.clients.remove(id) else {
+            return;
+        };
+        if self.renewing.len() >= self.nodes_max {
+            self.renewing.clear();
+        }
+        self.renewing.insert(client.url.clone());
+        self.commands.push(Command::Renew(client.link));
+        self.pending.insert(client.url, client.link);
     }
 
     /// A link has got a session, the first one or a new one.
@@ -191,6 +236,7 @@ impl OortMembership {
             ServerState::Handshaken => {}
             ServerState::JoinReceived => {
                 server.state = ServerState::Joined;
+                self.renewing.remove(&node.url);
                 let session = server.session;
                 let out = link;
                 self.commands.push(Command::Joined { node, out, session });
@@ -276,6 +322,7 @@ impl OortMembership {
         server.state = ServerState::JoinReceived;
         if let Some(client) = self.clients.get(&node.id) {
             server.state = ServerState::Joined;
+            self.renewing.remove(&node.url);
             self.commands.push(Command::Joined {
                 node: node.clone(),
                 out: client.link,
@@ -284,7 +331,7 @@ impl OortMembership {
         }
     }
 
-    /// A session has ended. When it expired, the link to that node stays: it goes on trying.
+    /// A session has ended. When it expired, this node goes on trying to reach that one.
     pub(super) fn session_removed(&mut self, session: SessionKey, expired: bool) {
         let Some(id) = self
             .servers
@@ -297,7 +344,12 @@ impl OortMembership {
         let Some(server) = self.servers.remove(&id) else {
             return;
         };
-        if !expired {
+        if expired {
+            if server.state == ServerState::Joined {
+                self.renew(&id);
+            }
+        } else if server.state == ServerState::Joined || !self.renewing.contains(&server.url) {
+            // Otherwise it only follows this node's own goodbye.
             let link = match self.pending.remove(&server.url) {
                 Some(link) => Some(link),
                 None => self.clients.remove(&id).map(|client| client.link),
@@ -310,6 +362,7 @@ impl OortMembership {
 
     /// Starts over under another id, knowing nobody.
     pub(super) fn restart(&mut self, id: String) {
+        self.renewing.clear();
         let links = std::mem::take(&mut self.pending).into_values();
         let clients = std::mem::take(&mut self.clients).into_values();
         let links = links.chain(clients.map(|client| client.link));

@@ -105,22 +105,66 @@ fn a_node_that_was_started_anew_leaves_before_it_joins() {
 }
 
 #[test]
-fn an_expired_session_keeps_the_link_and_a_farewell_does_not() {
+fn an_expired_session_renews_the_link_and_a_farewell_ends_it() {
     let a = node("1", A);
     for expired in [true, false] {
         let mut machine = machine();
-        let link = dialled(&mut machine, A, &a);
-        machine.session_added(7, a.clone(), "http://me/c", Some(A));
-        machine.join(&a);
-        machine.commands();
+        let link = joined(&mut machine, &a);
         machine.session_removed(7, expired);
-        let mut expected = vec![Command::Left(a.clone())];
-        if !expired {
-            expected.insert(0, Command::CloseOut(link));
-        }
-        assert_eq!(machine.commands(), expected);
+        let first = if expired {
+            Command::Renew(link)
+        } else {
+            Command::CloseOut(link)
+        };
+        assert_eq!(machine.commands(), [first, Command::Left(a.clone())]);
         assert_eq!(machine.is_observed(A), expired);
     }
+}
+
+/// A node that has joined with session 7, and the link to it.
+fn joined(machine: &mut OortMembership, node: &OortNode) -> OutId {
+    let link = dialled(machine, &node.url, node);
+    machine.session_added(7, node.clone(), "http://me/c", Some(&node.url));
+    machine.join(node);
+    machine.commands();
+    link
+}
+
+#[test]
+fn a_lost_link_is_a_lost_node_and_its_own_farewell_does_not_stop_the_new_one() {
+    let (mut machine, a) = (machine(), node("1", A));
+    let link = joined(&mut machine, &a);
+    machine.out_lost(link);
+    let left = Command::Left(a.clone());
+    let expected = [Command::ExpireSession(7), left, Command::Renew(link)];
+    assert_eq!(machine.commands(), expected);
+    machine.out_lost(link);
+    assert!(machine.commands().is_empty(), "once");
+    // It shakes hands again and confirms, but cannot be reached: it has not joined.
+    machine.session_added(8, a.clone(), "http://me/c", Some(A));
+    machine.join(&a);
+    assert!(machine.commands().is_empty());
+    // The link works for a moment and says goodbye; the node answers with its own.
+    machine.out_ended(link);
+    assert!(machine.observe(A, None));
+    machine.session_removed(8, false);
+    assert!(machine.is_observed(A));
+    let commands = machine.commands();
+    let Some(Command::Dial { link, .. }) = commands.first() else {
+        panic!("{commands:?}");
+    };
+    // Both begin anew.
+    machine.session_added(9, a.clone(), "http://me/c", None);
+    machine.out_handshaken(*link, A, a.clone());
+    machine.join(&a);
+    let joined = machine.commands();
+    let count = joined
+        .iter()
+        .filter(|it| matches!(it, Command::Joined { .. }));
+    assert_eq!(count.count(), 1, "{joined:?}");
+    // A farewell is one again.
+    machine.session_removed(9, false);
+    assert!(!machine.is_observed(A));
 }
 
 #[test]

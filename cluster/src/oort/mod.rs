@@ -30,13 +30,16 @@ mod server;
 mod services;
 mod seti;
 mod siblings;
+mod side;
 mod state;
+mod tally;
 mod url;
 mod wire;
 
-pub(crate) use actor::{OortSide, run};
+pub(crate) use actor::run;
 pub use config::OortConfig;
 pub(crate) use multicast::run_multicast;
 pub(crate) use peers::Foreign;
+pub(crate) use side::OortSide;
 pub use state::{OortOutput, OortPeer, OortState};
 pub use url::{InvalidOortUrl, OortUrl};

@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 use super::digest::SecretDigest;
 use super::event::Event;
 use super::inbox::Inbox;
+use super::tally::{Tallies, Tally};
 use super::url::OortUrl;
 use super::wire::{self, HandshakeExt, ReplyExt};
 use crate::forwarding::is_forwarded;
@@ -53,22 +54,22 @@ impl Identity {
         }
     }
 
-    /// Why a handshake is refused, if it is.
-    fn refuses(&self, ext: &HandshakeExt) -> Option<Refused> {
+    /// Who handshakes, or why it is refused.
+    fn judge(&self, ext: &HandshakeExt) -> Result<NodeName, Refused> {
         if !self.digest.accepts(&ext.oort_secret) {
-            return Some(Refused::Secret);
+            return Err(Refused::Secret);
         }
         let known = ext.comet_url == self.url.as_str() || self.aliases.contains(&ext.comet_url);
         if !known {
-            return Some(Refused::OtherUrl);
+            return Err(Refused::OtherUrl);
         }
         if ext.halley.is_some() {
-            return Some(Refused::Sibling);
+            return Err(Refused::Sibling);
         }
-        if OortUrl::parse(&ext.oort_url).is_err() || ext.oort_id.is_empty() {
-            return Some(Refused::Identity);
-        }
-        None
+        let url = OortUrl::parse(&ext.oort_url).ok();
+        let name = url.filter(|_| !ext.oort_id.is_empty());
+        name.and_then(|url| url.node_name())
+            .ok_or(Refused::Identity)
     }
 }
 
@@ -89,7 +90,10 @@ enum Refused {
 
 /// What a session was made with.
 #[derive(Debug)]
-pub(super) struct Peer(pub(super) HandshakeExt);
+pub(super) struct Peer {
+    pub(super) ext: HandshakeExt,
+    pub(super) tally: Arc<Tally>,
+}
 
 fn handshake_ext(message: &Message<'_>) -> Option<HandshakeExt> {
     serde_json::from_str(message.ext_field(wire::EXT)?).ok()
@@ -98,20 +102,22 @@ fn handshake_ext(message: &Message<'_>) -> Option<HandshakeExt> {
 struct Policy {
     me: Arc<Identity>,
     counters: Arc<Counters>,
+    tallies: Arc<Tallies>,
 }
 
 impl SecurityPolicy for Policy {
     fn can_handshake(&self, message: &Message<'_>) -> Decision<HandshakeVerdict> {
         let refused = match handshake_ext(message) {
             None => "no handshake of a node".to_owned(),
-            Some(ext) => match self.me.refuses(&ext) {
-                None => {
+            Some(ext) => match self.me.judge(&ext) {
+                Ok(name) => {
+                    let tally = self.tallies.of(&name);
                     return Decision::Now(HandshakeVerdict::Grant {
                         user: None,
-                        attachment: Some(Attachment::new(Peer(ext))),
+                        attachment: Some(Attachment::new(Peer { ext, tally })),
                     });
                 }
-                Some(refused) => {
+                Err(refused) => {
                     if matches!(refused, Refused::Sibling) {
                         return Decision::Now(HandshakeVerdict::deny());
                     }
@@ -318,6 +324,7 @@ impl LinkServer {
         clock: Clock,
         counters: &Arc<Counters>,
         queue_bytes: usize,
+        tallies: &Arc<Tallies>,
     ) -> Self {
         let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let settings = EngineConfig {
@@ -333,12 +340,14 @@ impl LinkServer {
             max_channels_per_session: SUBSCRIPTIONS_MAX,
             max_sessions: 4096,
             internal_channels: true,
+            ack: config.ack,
             supported_connection_types: vec!["websocket".to_owned()],
             ..EngineConfig::default()
         };
         let policy = Arc::new(Policy {
             me: me.clone(),
             counters: counters.clone(),
+            tallies: tallies.clone(),
         });
         let links = Engine::new(settings, policy);
         let tap = Arc::new(LinkTap {

@@ -13,20 +13,21 @@ use tokio_util::sync::CancellationToken;
 use super::resumable::Resumable;
 use super::shared::{Admission, Bulk, Event, Shared};
 use super::waiting::{Place, Waiting};
-use crate::StateChannel;
 use crate::counters::Problem;
 use crate::forwarding;
 use crate::link::{self, DialError, Inbound, InboundEvent, LinkEnd, Successor, Upgraded, Verified};
 use crate::membership::LinkId;
 use crate::net::Listener;
+use crate::seti::Seti;
 use crate::tls::{self, Binding, Transport};
 use crate::wire::{Reached, Received, Refusal};
+use crate::{Member, StateChannel};
 
 /// Pause after the system could not accept (too many open files, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts siblings until the listener is dropped.
-pub(crate) async fn accept<L: Listener>(mut listener: L, shared: Arc<Shared>)
+/// Accepts siblings until the listener is dropped. What they send to users is delivered by `seti`.
+pub(crate) async fn accept<L: Listener>(mut listener: L, shared: Arc<Shared>, seti: Seti)
 where
     L::Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -54,7 +55,8 @@ where
             let problem = "too many connections are not authenticated yet: the oldest is closed";
             warn(Problem::OverLimit, &shared, (gone, 0).into(), problem);
         }
-        let task = inbound(stream, from, place, shared.clone(), resumable.clone());
+        let node = (shared.clone(), seti.clone());
+        let task = inbound(stream, from, place, node, resumable.clone());
         let cancel = shared.cancel.clone();
         shared
             .tasks
@@ -124,7 +126,7 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     from: SocketAddr,
     place: Place,
-    shared: Arc<Shared>,
+    (shared, seti): (Arc<Shared>, Seti),
     resumable: Resumable<Transport<S>>,
 ) {
     let limit = shared.config.handshake_timeout;
@@ -172,8 +174,8 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
     let _done = done.clone().drop_guard();
     let (reply, admitted) = oneshot::channel();
     let proof = verified.proof.clone();
-    let (dialler, claim) = (proof.identity.id(), proof.link);
-    let name = dialler.name.clone();
+    let (sibling, claim) = (proof.identity.clone(), proof.link);
+    let (dialler, name) = (sibling.id(), sibling.name.clone());
     shared
         .event(Event::Admit {
             link,
@@ -213,7 +215,7 @@ async fn inbound<S: AsyncRead + AsyncWrite + Unpin>(
             let end = tokio::select! {
                 biased;
                 () = cancel.cancelled() => LinkEnd::Cancelled,
-                end = read(&mut inbound, link, &shared) => end,
+                end = read(&mut inbound, link, &sibling, &shared, &seti) => end,
             };
             shared.note_ended(&dialler, claim.id, inbound.received().publications);
             inbound.close().await;
@@ -250,13 +252,20 @@ async fn resume<S: AsyncRead + AsyncWrite + Unpin>(
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     inbound: &mut Inbound<S>,
     link: LinkId,
+    sibling: &Member,
     shared: &Shared,
+    seti: &Seti,
 ) -> LinkEnd {
     loop {
         let item = match inbound.next().await {
             Ok(InboundEvent::Publications(items)) => {
                 let now = shared.clock.now();
                 forwarding::deliver(&items, &shared.engine, now, &shared.counters);
+                continue;
+            }
+            // In one order with the publications, so not by way of the actor.
+            Ok(InboundEvent::State(channel, body)) if channel.is_for_users() => {
+                seti.received_for_users(sibling, channel, &body);
                 continue;
             }
             Ok(InboundEvent::State(channel, body)) => {

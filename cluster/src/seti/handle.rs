@@ -221,6 +221,26 @@ impl Seti {
             }));
     }
 
+    /// A sibling has sent something for the sessions that a user has here. Any thread may say so.
+    pub(crate) fn received_for_users(&self, from: &Member, channel: StateChannel, body: &[u8]) {
+        if channel == StateChannel::SETI_MESSAGES {
+            match message::decode(body) {
+                Ok((user, publication)) => {
+                    // The user may have gone meanwhile. The sender addressed every node, so it is not sent on.
+                    self.inner.deliver(&user, &publication);
+                }
+                Err(error) => warn!(from = %from.name, %error, "message dropped"),
+            }
+            return;
+        }
+        match std::str::from_utf8(body).map(UserId::new) {
+            Ok(Ok(user)) => {
+                self.inner.end_sessions(&user);
+            }
+            _ => warn!(from = %from.name, "not the name of a user whose sessions are to end"),
+        }
+    }
+
     /// The handler of [`StateChannel::SETI_MESSAGES`].
     pub fn message_handler(&self) -> Arc<dyn StateHandler> {
         Arc::new(Messages(self.clone()))
@@ -362,13 +382,8 @@ impl StateHandler for Messages {
     fn left(&self, _member: &Member) {}
 
     fn received(&self, from: &Member, body: Bytes) {
-        match message::decode(&body) {
-            Ok((user, publication)) => {
-                // The user may have gone meanwhile. The sender addressed every node, so it is not sent on.
-                self.0.inner.deliver(&user, &publication);
-            }
-            Err(error) => warn!(from = %from.name, %error, "message dropped"),
-        }
+        self.0
+            .received_for_users(from, StateChannel::SETI_MESSAGES, &body);
     }
 }
 
@@ -381,12 +396,7 @@ impl StateHandler for Disconnects {
     fn left(&self, _member: &Member) {}
 
     fn received(&self, from: &Member, body: Bytes) {
-        let user = std::str::from_utf8(&body).map(UserId::new);
-        match user {
-            Ok(Ok(user)) => {
-                self.0.inner.end_sessions(&user);
-            }
-            _ => warn!(from = %from.name, "not the name of a user whose sessions are to end"),
-        }
+        self.0
+            .received_for_users(from, StateChannel::SETI_DISCONNECTS, &body);
     }
 }

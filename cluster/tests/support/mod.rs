@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 pub mod cut_proxy;
+pub mod freeze_proxy;
 pub mod name_server;
 
 use std::net::SocketAddr;

@@ -100,7 +100,13 @@ impl OortPeer {
     /// Listens on loopback under this id.
     pub async fn start(id: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/cometd", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        Self::start_behind(id, listener, address)
+    }
+
+    /// Serves what comes to a listener, and says that it is at an address.
+    pub fn start_behind(id: &str, listener: TcpListener, address: SocketAddr) -> Self {
+        let url = format!("http://{address}/cometd");
         let config = EngineConfig {
             internal_channels: true,
             timeout_ms: 2000,

@@ -41,6 +41,12 @@ pub trait QueueListener: Send + Sync {
     fn batch_confirmed(&self, batch: u64, messages: usize) {
         let _ = (batch, messages);
     }
+
+    /// The session ends, and what waits for it is thrown away: messages that were not sent, or not confirmed. Not called when the session
+    /// ends on purpose.
+    fn thrown_away(&self, queue: &Waiting<'_>) {
+        let _ = queue;
+    }
 }
 
 /// The messages of a session that may be edited, oldest first. With acknowledgements those are the ones without a number: what has

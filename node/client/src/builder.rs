@@ -1,6 +1,6 @@
 //! How a client is set up.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
@@ -16,11 +16,19 @@ use crate::{
     event::Events,
     session::Session,
     tls,
+    traffic::Meter,
     transport::Transport,
 };
 
 /// Commands that may wait for the driver; a handle that finds the queue full waits.
 const COMMANDS_MAX: usize = 256;
+
+/// Pings of a WebSocket, and how long nothing may come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ping {
+    pub(crate) interval: Duration,
+    pub(crate) silence: Duration,
+}
 
 /// The settings that the running client keeps.
 #[derive(Debug, Clone)]
@@ -28,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) max_network_delay: Duration,
     pub(crate) request_timeout: Duration,
+    pub(crate) ping: Option<Ping>,
     pub(crate) backoff_first: Duration,
     pub(crate) backoff_max: Duration,
     pub(crate) attempts_max: Option<u32>,
@@ -45,6 +54,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(10),
             max_network_delay: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
+            ping: None,
             backoff_first: Duration::from_millis(500),
             backoff_max: Duration::from_secs(30),
             attempts_max: None,
@@ -161,6 +171,15 @@ impl ClientBuilder {
         self
     }
 
+    /// Sends a WebSocket ping at every `interval`, and counts a connection over which nothing has come for `silence` as
+    /// lost. So a server that is gone without a word is noticed while it should hold a connect. Servers answer pings by
+    /// themselves (RFC 6455); `silence` should span several intervals. Default: no pings.
+    #[must_use]
+    pub fn ping(mut self, interval: Duration, silence: Duration) -> Self {
+        self.settings.ping = Some(Ping { interval, silence });
+        self
+    }
+
     /// The delay before the first attempt to reconnect, and the bound up to which it doubles. Each delay is drawn
     /// between half of it and the whole. Default: 500 ms and 30 s.
     #[must_use]
@@ -239,6 +258,7 @@ impl ClientBuilder {
         // Dropping this future before the end must end what it has begun.
         let guard = stop.clone().drop_guard();
         let (session, shown) = watch::channel(Session::none());
+        let meter = Arc::new(Meter::default());
         let mut driver = Driver::new(Parts {
             endpoints,
             transports,
@@ -248,12 +268,13 @@ impl ClientBuilder {
             commands: commands_receiver,
             events,
             session,
+            meter: meter.clone(),
             stop,
         });
         Box::pin(driver.start()).await?;
         let task = tokio::spawn(driver.run());
         Ok((
-            Client::new(commands, guard, task, request_timeout, shown),
+            Client::new(commands, guard, task, request_timeout, shown, meter),
             Events { receiver },
         ))
     }

@@ -16,6 +16,7 @@ use crate::{
     json::Json,
     request::{Answer, Ask, Command, Request},
     session::Session,
+    traffic::{Meter, Traffic},
 };
 
 /// A Bayeux client: a cheap handle, to be cloned at will.
@@ -37,6 +38,7 @@ struct Shared {
     task: parking::Task,
     request_timeout: Duration,
     session: watch::Receiver<Session>,
+    meter: Arc<Meter>,
 }
 
 /// The driver's task, which several handles may wait for.
@@ -76,6 +78,7 @@ impl Client {
         task: JoinHandle<()>,
         request_timeout: Duration,
         session: watch::Receiver<Session>,
+        meter: Arc<Meter>,
     ) -> Self {
         let stop = guard.token().clone();
         let task = parking::Task::new(task);
@@ -87,6 +90,7 @@ impl Client {
                 task,
                 request_timeout,
                 session,
+                meter,
             }),
         }
     }
@@ -94,6 +98,11 @@ impl Client {
     /// The session as its last handshake left it: its id, the transport, the `ext` of the server's reply.
     pub fn session(&self) -> Session {
         self.shared.session.borrow().clone()
+    }
+
+    /// What has gone over the connections so far.
+    pub fn traffic(&self) -> Traffic {
+        self.shared.meter.traffic()
     }
 
     /// Publishes on a channel and waits for the server's word. Data that is JSON text already is given as a

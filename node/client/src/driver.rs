@@ -17,7 +17,7 @@ use crate::{
     endpoint::Endpoint,
     error::{ConnectError, LinkError},
     event::{EndReason, Event},
-    link::{Link, Received},
+    link::{Carrier, Link, Received},
     machine::{Machine, Switch},
     poll::Poll,
     request::Command,
@@ -25,6 +25,7 @@ use crate::{
     session::Session,
     socket::Socket,
     stream,
+    traffic::Meter,
     transport::Transport,
 };
 
@@ -64,6 +65,7 @@ pub(crate) struct Parts {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) session: watch::Sender<Session>,
+    pub(crate) meter: Arc<Meter>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -86,6 +88,7 @@ pub(crate) struct Driver {
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
     session: watch::Sender<Session>,
+    meter: Arc<Meter>,
     stop: CancellationToken,
 }
 
@@ -106,6 +109,7 @@ impl Driver {
             commands: parts.commands,
             events: parts.events,
             session: parts.session,
+            meter: parts.meter,
             stop: parts.stop,
         }
     }
@@ -233,6 +237,7 @@ impl Driver {
         let full = self.report();
         let takes = self.machine.is_ready() && link.has_room();
         let mut commands = Vec::new();
+        let heartbeat_at = link.heartbeat_at();
         tokio::select! {
             () = self.stop.cancelled() => {
                 self.say_goodbye(link).await;
@@ -243,6 +248,14 @@ impl Driver {
             received = link.receive(), if !full => self.received(received?)?,
             _ = self.commands.recv_many(&mut commands, COMMANDS_TAKEN), if takes => {
                 self.machine.requests(commands.into_iter().flatten());
+            }
+            // While nothing is read nothing is heard either.
+            () = at(heartbeat_at), if !full => {
+                // After a pause of reading, what was missed may be here.
+                match link.try_receive() {
+                    Some(received) => self.received(received?)?,
+                    None => link.heartbeat().await?,
+                }
             }
             () = at(self.machine.deadline()), if !full => {
                 // After a pause of reading, the reply that seems late may be here.
@@ -354,10 +367,11 @@ impl Driver {
     }
 
     async fn open(&mut self, transport: Transport) -> Result<Link, LinkError> {
-        let link = match transport {
+        let carrier = match transport {
             Transport::WebSocket => self.open_socket().await?,
             Transport::LongPolling => self.open_poll().await?,
         };
+        let link = Link::new(carrier, self.meter.clone());
         let offers = self.routes.offers(self.endpoint);
         self.machine
             .opened(link.transport(), offers, Instant::now());
@@ -366,7 +380,7 @@ impl Driver {
     }
 
     /// A WebSocket, or long-polling where the host is there but gives none.
-    async fn open_socket(&mut self) -> Result<Link, LinkError> {
+    async fn open_socket(&mut self) -> Result<Carrier, LinkError> {
         let endpoint = &self.endpoints[self.endpoint];
         let stream =
             stream::open(endpoint, self.tls.as_ref(), self.settings.connect_timeout).await?;
@@ -374,7 +388,7 @@ impl Driver {
         match Socket::upgrade(stream, endpoint, &self.headers, cookies, &self.settings).await {
             Ok(socket) => {
                 self.routes.upgraded(self.endpoint);
-                Ok(Link::Socket(Box::new(socket)))
+                Ok(Carrier::Socket(Box::new(socket)))
             }
             Err(error) if self.routes.upgrade_failed(self.endpoint) => {
                 tracing::debug!(%endpoint, %error, "no WebSocket, falling back to long-polling");
@@ -384,7 +398,7 @@ impl Driver {
         }
     }
 
-    async fn open_poll(&self) -> Result<Link, LinkError> {
+    async fn open_poll(&self) -> Result<Carrier, LinkError> {
         let poll = Poll::open(
             &self.endpoints[self.endpoint],
             self.tls.as_ref(),
@@ -392,7 +406,7 @@ impl Driver {
             self.cookies[self.endpoint].clone(),
             &self.settings,
         );
-        Ok(Link::Poll(Box::new(poll.await?)))
+        Ok(Carrier::Poll(Box::new(poll.await?)))
     }
 
     fn next_endpoint(&mut self) {

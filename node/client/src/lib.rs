@@ -98,6 +98,7 @@ mod session;
 mod socket;
 mod stream;
 mod tls;
+mod traffic;
 mod transport;
 mod wire;
 
@@ -109,4 +110,5 @@ pub use event::{EndReason, Event, Events, Message};
 pub use json::Json;
 pub use session::Session;
 pub use tls::TlsError;
+pub use traffic::Traffic;
 pub use transport::Transport;

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::{HeaderName, HeaderValue};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
@@ -18,7 +18,12 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    builder::Settings, cookies::Jar, endpoint::Endpoint, error::LinkError, stream::Stream,
+    builder::{Ping, Settings},
+    cookies::Jar,
+    endpoint::Endpoint,
+    error::LinkError,
+    stream::Stream,
+    traffic::Meter,
     wire::Frame,
 };
 
@@ -36,6 +41,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Socket {
     stream: WebSocketStream<Stream>,
     write_timeout: Duration,
+    ping: Option<Ping>,
+    /// When anything has come last.
+    heard: Instant,
+    ping_at: Instant,
+    /// Number and time of the last ping.
+    pinged: (u64, Instant),
 }
 
 impl Socket {
@@ -72,9 +83,14 @@ impl Socket {
                 .await
                 .map_err(translate)?;
             cookies.store(response.headers(), endpoint.tls);
+            let now = Instant::now();
             Ok(Self {
                 stream,
                 write_timeout: settings.max_network_delay,
+                ping: settings.ping,
+                heard: now,
+                ping_at: now,
+                pinged: (0, now),
             })
         };
         match timeout(settings.connect_timeout, Box::pin(upgrading)).await {
@@ -106,9 +122,17 @@ impl Socket {
     ///
     /// # Errors
     /// When the connection breaks or is closed.
-    pub(crate) async fn receive(&mut self) -> Result<Text, LinkError> {
+    pub(crate) async fn receive(&mut self, meter: &Meter) -> Result<Text, LinkError> {
         loop {
-            match self.stream.next().await {
+            let next = self.stream.next().await;
+            self.heard = Instant::now();
+            match next {
+                Some(Ok(tungstenite::Message::Pong(payload))) => {
+                    let (number, at) = self.pinged;
+                    if payload[..] == number.to_be_bytes() {
+                        meter.measured(self.heard.duration_since(at));
+                    }
+                }
                 Some(Ok(tungstenite::Message::Text(text))) => return Ok(text),
                 Some(Ok(tungstenite::Message::Close(frame))) => return Err(closed(frame)),
                 Some(Ok(_)) => {}
@@ -119,8 +143,39 @@ impl Socket {
     }
 
     /// A text frame, or a failure, that is already here.
-    pub(crate) fn try_receive(&mut self) -> Option<Result<Text, LinkError>> {
-        self.receive().now_or_never()
+    pub(crate) fn try_receive(&mut self, meter: &Meter) -> Option<Result<Text, LinkError>> {
+        self.receive(meter).now_or_never()
+    }
+
+    /// When [`Self::heartbeat`] is due, if there are pings.
+    pub(crate) fn heartbeat_at(&self) -> Option<Instant> {
+        self.ping
+            .map(|ping| self.ping_at.min(self.heard + ping.silence))
+    }
+
+    /// Judges the connection by what has been read, and sends a ping when its time has come. Not cancel-safe.
+    ///
+    /// # Errors
+    /// When nothing has come for too long, or the connection is broken.
+    pub(crate) async fn heartbeat(&mut self) -> Result<(), LinkError> {
+        let Some(ping) = self.ping else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        if now >= self.heard + ping.silence {
+            return Err(LinkError::Silent);
+        }
+        if now < self.ping_at {
+            return Ok(());
+        }
+        self.ping_at = now + ping.interval;
+        self.pinged = (self.pinged.0 + 1, now);
+        let payload = self.pinged.0.to_be_bytes().to_vec();
+        let sending = self.stream.send(tungstenite::Message::Ping(payload.into()));
+        match timeout(self.write_timeout, sending).await {
+            Ok(result) => result.map_err(translate),
+            Err(_elapsed) => Err(LinkError::Silent),
+        }
     }
 
     /// Closes with code 1000, without insisting on an answer.

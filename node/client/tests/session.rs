@@ -564,3 +564,31 @@ async fn an_accepted_call_outlives_the_connection_but_not_the_session() {
         Err(CallError::Request(RequestError::Interrupted))
     ));
 }
+
+#[tokio::test]
+async fn a_server_that_falls_silent_while_it_holds_a_connect_is_noticed_by_pings() {
+    let server = Server::start().await;
+    let (interval, silence) = (Duration::from_millis(20), Duration::from_millis(400));
+    let builder = quick(&server.url())
+        .max_network_delay(Duration::from_secs(60))
+        .ping(interval, silence);
+    let (client, mut events, mut peer) = connected(&server, builder).await;
+    peer.expect("/meta/connect").await;
+    // It answers pings as long as it reads.
+    let reading = tokio::time::timeout(3 * silence, peer.expect("/meta/publish"));
+    assert!(reading.await.is_err());
+    assert!(events.try_next().is_none());
+    let traffic = client.traffic();
+    let round_trip = traffic.round_trip.unwrap();
+    assert!(round_trip < silence, "{round_trip:?}");
+    assert!(traffic.bytes_sent > 200 && traffic.bytes_received > 100);
+    let event = tokio::time::timeout(20 * silence, events.next()).await;
+    assert!(
+        matches!(
+            event,
+            Ok(Some(Event::Interrupted(halley_client::LinkError::Silent)))
+        ),
+        "{event:?}"
+    );
+    drop(peer);
+}

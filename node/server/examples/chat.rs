@@ -1,7 +1,7 @@
-//! A chat: one lobby, whispers, and who is there. Server and terminal client in one program.
+//! A chat: one lobby, whispers, and who is there. Server with a page for browsers, and a terminal client, in one program.
 //!
 //! ```sh
-//! cargo run -p halley --example chat -- serve                       # prints the address
+//! cargo run -p halley --example chat -- serve                       # the page is on http://127.0.0.1:8080/
 //! cargo run -p halley --example chat -- join http://127.0.0.1:8080/cometd ann
 //! cargo run -p halley --example chat -- join http://127.0.0.1:8080/cometd bob
 //! ```
@@ -77,6 +77,23 @@ async fn serve(address: &str) -> Result<(), Box<dyn Error>> {
     let node = builder.handle();
     let node = builder
         .user_listener(Doorman { node })
+        // A page whose client is the stock JavaScript client; the three files are in the folder beside this one.
+        .javascript_client()
+        .file(
+            "/",
+            "text/html; charset=utf-8",
+            include_str!("chat/page.html"),
+        )
+        .file(
+            "/chat.js",
+            "text/javascript; charset=utf-8",
+            include_str!("chat/page.js"),
+        )
+        .file(
+            "/chat.css",
+            "text/css; charset=utf-8",
+            include_str!("chat/page.css"),
+        )
         .rpc("/service/whisper", |call| async move {
             let whisper: Whisper = call.data()?;
             let from = call

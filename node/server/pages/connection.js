@@ -260,9 +260,9 @@ class Attempt {
         window.clearTimeout(this.#grace);
         const clientId = this.#cometd.getClientId();
         if (pageGoes && clientId && this.transport === "long-polling") {
-            // Requests of a page that goes away are cut off; a beacon is not.
-            const message = JSON.stringify([{channel: "/meta/disconnect", clientId, id: "bye"}]);
-            navigator.sendBeacon(this.url + "/disconnect", new Blob([message], {type: "application/json"}));
+            // Requests of a page that goes away are cut off; a beacon is not. As plain text it goes to a node of another origin at once,
+            // where JSON would have to ask first, for a page that is not there any more.
+            navigator.sendBeacon(this.url + "/disconnect", JSON.stringify([{channel: "/meta/disconnect", clientId, id: "bye"}]));
         }
         return new Promise((resolve) => {
             window.setTimeout(resolve, GRACE_MS);

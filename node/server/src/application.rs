@@ -1,15 +1,19 @@
 //! What an application brings into its node, and how that is put into the engine.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use axum::Router;
 use halley_bayeux::{
-    Authorizer, ChannelKind, ChannelName, Engine, Extension, MessageListener, RemoteCall,
-    SecurityPolicy, Service, SessionListener, SubscriptionListener,
+    Authorizer, ChannelKind, ChannelName, DataFilter, Engine, Extension, MessageListener,
+    QueueListener, RemoteCall, SecurityPolicy, Service, Session, SessionListener,
+    SubscriptionListener,
 };
+use halley_cluster::MembershipListener;
 
 use crate::cluster::ClusterParts;
 use crate::config::{Config, PolicyKind};
+use crate::files::{File, FileError};
 use crate::services::{self, DirectoryListener};
 
 /// Why what the application brings cannot be used.
@@ -32,6 +36,9 @@ pub enum ApplicationError {
     /// The application decides who clients are, and so does the configuration.
     #[error("the application brings its own policy, so {0} must not be set: one of them has to go")]
     TwoPolicies(&'static str),
+    /// A file cannot be served.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Makes a policy out of the configured one.
@@ -55,16 +62,24 @@ pub(crate) enum Handler {
     Call(Arc<dyn RemoteCall>),
 }
 
+/// Gives a session its queue listener.
+pub(crate) type ChooseQueueListener =
+    Box<dyn Fn(&Arc<Session>) -> Option<Arc<dyn QueueListener>> + Send + Sync>;
+
 /// What an application brings. Filled by the builder, taken by the node as it starts.
 #[derive(Default)]
 pub(crate) struct Application {
     pub(crate) handlers: Vec<(String, Handler)>,
     pub(crate) authorizers: Vec<(String, Arc<dyn Authorizer>)>,
     pub(crate) message_listeners: Vec<(String, Arc<dyn MessageListener>)>,
+    pub(crate) data_filters: Vec<(String, Arc<dyn DataFilter>)>,
+    pub(crate) queue_listeners: Vec<ChooseQueueListener>,
+    pub(crate) files: Vec<File>,
     pub(crate) extensions: Vec<Arc<dyn Extension>>,
     pub(crate) session_listeners: Vec<Arc<dyn SessionListener>>,
     pub(crate) subscription_listeners: Vec<Arc<dyn SubscriptionListener>>,
     pub(crate) directory_listeners: Vec<Arc<dyn DirectoryListener>>,
+    pub(crate) membership_listeners: Vec<Arc<dyn MembershipListener>>,
     pub(crate) policy: PolicyChoice,
 }
 
@@ -137,10 +152,14 @@ impl Application {
             handlers,
             authorizers: with_channels(self.authorizers)?,
             message_listeners: with_channels(self.message_listeners)?,
+            data_filters: with_channels(self.data_filters)?,
+            queue_listeners: self.queue_listeners,
+            files: File::check(self.files, &config.client)?,
             extensions: self.extensions,
             session_listeners: self.session_listeners,
             subscription_listeners: self.subscription_listeners,
             directory_listeners: self.directory_listeners,
+            membership_listeners: self.membership_listeners,
             policy: self.policy,
         })
     }
@@ -151,10 +170,14 @@ pub(crate) struct Checked {
     handlers: Vec<(ChannelName, Handler)>,
     authorizers: Vec<(ChannelName, Arc<dyn Authorizer>)>,
     message_listeners: Vec<(ChannelName, Arc<dyn MessageListener>)>,
+    data_filters: Vec<(ChannelName, Arc<dyn DataFilter>)>,
+    queue_listeners: Vec<ChooseQueueListener>,
+    files: Router,
     extensions: Vec<Arc<dyn Extension>>,
     session_listeners: Vec<Arc<dyn SessionListener>>,
     subscription_listeners: Vec<Arc<dyn SubscriptionListener>>,
     directory_listeners: Vec<Arc<dyn DirectoryListener>>,
+    membership_listeners: Vec<Arc<dyn MembershipListener>>,
     policy: PolicyChoice,
 }
 
@@ -171,8 +194,13 @@ impl Checked {
         }
     }
 
-    /// Puts everything but the policy into the engine, behind what the node itself put there.
-    pub(crate) fn attach(self, engine: &Engine, cluster: &ClusterParts) {
+    /// The files to serve beside the endpoint.
+    pub(crate) fn files(&mut self) -> Router {
+        std::mem::take(&mut self.files)
+    }
+
+    /// Puts everything but policy and files into the engine, behind what the node itself put there.
+    pub(crate) fn attach(self, engine: &Arc<Engine>, cluster: &ClusterParts) {
         for (channel, handler) in self.handlers {
             match handler {
                 Handler::Service(service) => engine.add_service(channel, service),
@@ -185,6 +213,15 @@ impl Checked {
         for (channel, listener) in self.message_listeners {
             engine.add_message_listener(&channel, listener);
         }
+        for (channel, filter) in self.data_filters {
+            engine.add_data_filter(&channel, filter);
+        }
+        if !self.queue_listeners.is_empty() {
+            engine.add_session_listener(Arc::new(QueueListeners {
+                engine: Arc::downgrade(engine),
+                choose: self.queue_listeners,
+            }));
+        }
         for extension in self.extensions {
             engine.add_extension(extension);
         }
@@ -196,6 +233,30 @@ impl Checked {
         }
         for listener in self.directory_listeners {
             cluster.directory.add_listener(listener);
+        }
+        // A node that runs alone has no siblings.
+        if let Some(cluster) = cluster.cluster() {
+            for listener in self.membership_listeners {
+                cluster.add_membership_listener(listener);
+            }
+        }
+    }
+}
+
+/// Gives sessions their queue listeners as they begin.
+struct QueueListeners {
+    engine: Weak<Engine>,
+    choose: Vec<ChooseQueueListener>,
+}
+
+impl SessionListener for QueueListeners {
+    fn added(&self, session: &Arc<Session>) {
+        if session.is_local() {
+            return;
+        }
+        let chosen = self.choose.iter().rev().find_map(|choose| choose(session));
+        if let (Some(listener), Some(engine)) = (chosen, self.engine.upgrade()) {
+            engine.set_queue_listener(session, Some(listener));
         }
     }
 }

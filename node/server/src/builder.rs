@@ -3,16 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use halley_bayeux::{
-    Authorization, Authorizer, ChannelName, Decision, EndReason, Extension, Flow, Message,
-    MessageListener, Millis, Operation, RemoteCall, SecurityPolicy, Service, Session,
-    SessionListener, SubscriptionListener,
+    Authorization, Authorizer, ChannelName, DataFilter, EndReason, Extension, Filtered, Flow,
+    Message, MessageListener, Operation, QueueListener, RemoteCall, SecurityPolicy, Service,
+    Session, SessionListener, SubscriptionListener,
 };
+use halley_cluster::MembershipListener;
 use serde::Serialize;
 use toml::Value;
 
 use crate::application::{Application, Handler, PolicyChoice};
+use crate::closures::{Added, Decide, Filter, Removed, Seen};
 use crate::config::{Config, ConfigError, Problem};
+use crate::files::File;
 use crate::handle::NodeHandle;
 use crate::node::{Node, StartError};
 use crate::rpc::{Call, Rpc, RpcError};
@@ -189,6 +193,16 @@ impl NodeBuilder {
         self
     }
 
+    /// Is told of the siblings that join and leave. When a sibling has joined, what the listener publishes reaches those who
+    /// are subscribed there. A node that runs alone has none, and nothing is told.
+    #[must_use]
+    pub fn membership_listener(mut self, listener: impl MembershipListener + 'static) -> Self {
+        self.application
+            .membership_listeners
+            .push(Arc::new(listener) as Arc<dyn MembershipListener>);
+        self
+    }
+
     /// Sees, and may stop, every message at fixed places of its way; in the order in which extensions are added.
     #[must_use]
     pub fn extension(mut self, extension: impl Extension + 'static) -> Self {
@@ -245,6 +259,70 @@ impl NodeBuilder {
         seen: impl Fn(Option<&Arc<Session>>, &Message<'_>) -> Flow + Send + Sync + 'static,
     ) -> Self {
         self.channel_listener(channel, Seen(seen))
+    }
+
+    /// Replaces or refuses the data of what is published on a broadcast or service channel or pattern, before subscribers and services get it:
+    /// the raw JSON, of what clients, local sessions and the node itself publish. What siblings send was filtered on their side.
+    #[must_use]
+    pub fn data_filter(
+        mut self,
+        channel: impl Into<String>,
+        filter: impl DataFilter + 'static,
+    ) -> Self {
+        let filter = Arc::new(filter) as Arc<dyn DataFilter>;
+        self.application.data_filters.push((channel.into(), filter));
+        self
+    }
+
+    /// The same with a closure, which must not block. There is no session where the node publishes by itself.
+    #[must_use]
+    pub fn filter_data(
+        self,
+        channel: impl Into<String>,
+        filter: impl Fn(Option<&Arc<Session>>, &ChannelName, &str) -> Filtered + Send + Sync + 'static,
+    ) -> Self {
+        self.data_filter(channel, Filter(filter))
+    }
+
+    /// Calls a closure for each session of a client that has begun, which may give it a listener of its own for what waits for it: that decides
+    /// what becomes of messages that have no place, and may thin what leaves. The bounds of the queue stand. Of several closures the last that
+    /// gives a listener decides. (A local session has an inbox instead.)
+    #[must_use]
+    pub fn queue_listener<L: QueueListener + 'static>(
+        mut self,
+        listener: impl Fn(&Arc<Session>) -> Option<L> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = Box::new(move |session: &Arc<Session>| {
+            listener(session).map(|listener| Arc::new(listener) as Arc<dyn QueueListener>)
+        });
+        self.application.queue_listeners.push(listener);
+        self
+    }
+
+    /// Serves a fixed file on the client listener, beside the Bayeux endpoint: `.file("/", "text/html; charset=utf-8", include_str!("page.html"))`.
+    /// Browsers are told to ask each time whether it has changed. For more than a page and its scripts there are web servers.
+    #[must_use]
+    pub fn file(
+        mut self,
+        path: impl Into<String>,
+        media_type: impl Into<String>,
+        content: impl Into<Bytes>,
+    ) -> Self {
+        self.application.files.push(File {
+            path: path.into(),
+            media_type: media_type.into(),
+            content: content.into(),
+        });
+        self
+    }
+
+    /// Serves the stock CometD JavaScript client, as npm has released it, below `/assets/cometd/`: a page imports it with
+    /// `import {CometD} from "/assets/cometd/cometd.js"`.
+    #[must_use]
+    pub fn javascript_client(mut self) -> Self {
+        let client = crate::pages::javascript_client();
+        self.application.files.extend(client);
+        self
     }
 
     /// Decides on one channel or pattern, after the policy has granted.
@@ -310,49 +388,5 @@ impl Source {
         };
         let variables = environment.then(crate::config::environment);
         Config::from_layers(&text, variables.into_iter().flatten(), set)
-    }
-}
-
-struct Added<F>(F);
-
-impl<F: Fn(&Arc<Session>) + Send + Sync> SessionListener for Added<F> {
-    fn added(&self, session: &Arc<Session>) {
-        (self.0)(session);
-    }
-}
-
-struct Removed<F>(F);
-
-impl<F: Fn(&Arc<Session>, EndReason) + Send + Sync> SessionListener for Removed<F> {
-    fn removed(&self, session: &Arc<Session>, reason: EndReason) {
-        (self.0)(session, reason);
-    }
-}
-
-struct Seen<F>(F);
-
-impl<F> MessageListener for Seen<F>
-where
-    F: Fn(Option<&Arc<Session>>, &Message<'_>) -> Flow + Send + Sync,
-{
-    fn message(&self, session: Option<&Arc<Session>>, message: &Message<'_>, _: Millis) -> Flow {
-        (self.0)(session, message)
-    }
-}
-
-struct Decide<F>(F);
-
-impl<F> Authorizer for Decide<F>
-where
-    F: Fn(Operation, &Arc<Session>, &ChannelName, &Message<'_>) -> Authorization + Send + Sync,
-{
-    fn authorize(
-        &self,
-        operation: Operation,
-        session: &Arc<Session>,
-        channel: &ChannelName,
-        message: &Message<'_>,
-    ) -> Decision<Authorization> {
-        Decision::Now((self.0)(operation, session, channel, message))
     }
 }

@@ -19,7 +19,8 @@ use halley_cluster::seti::{PresenceListener, RoomPatterns, Rooms, SendOutcome, S
 use halley_cluster::{
     Cluster, ClusterConfig, Counters, DnsConfig, Incarnation, InvalidNodeName, InvalidOortUrl,
     InvalidSecret, InvalidSecrets, LinkStats, Member, MulticastConfig, NodeId, NodeName, Observed,
-    OortConfig, OortUrl, RandomSource, Secrets, SendError, StateChannel, StateSender, TokioNet,
+    OortConfig, OortUrl, RandomSource, Secrets, SendError, StateChannel, StateHandler, StateSender,
+    TokioNet,
 };
 use halley_replication::{CreateError, Objects, OortObject, OortObjects};
 use tokio::time::Instant;
@@ -29,7 +30,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Discovery, OortDigest};
 use crate::readiness::{Readiness, Unready};
 use crate::services::{
-    Directory, DirectoryListener, LocalDirectory, LocalNodes, NodeInfo, NodeLoad, Nodes, Reached,
+    Directory, DirectoryListener, LocalNodes, NodeInfo, NodeLoad, Nodes, Reached,
 };
 use crate::tls::MeshFiles;
 
@@ -77,9 +78,16 @@ pub(crate) struct ClusterParts {
     /// `None` when no channel is a room.
     pub(crate) rooms: Option<Rooms>,
     /// Of a node that runs alone.
-    alone: Option<Member>,
+    alone: Option<Lonely>,
     /// `None` when the node runs alone.
     cluster: Option<Cluster>,
+}
+
+/// A node that runs alone.
+struct Lonely {
+    this_node: Member,
+    /// In a cluster it is the cluster layer's.
+    seti: Seti,
 }
 
 /// The cluster layer's configuration out of the node's.
@@ -155,6 +163,7 @@ fn oort_config(config: &Config) -> Result<OortConfig, ClusterError> {
     (settings.accept_sha1, settings.show_sha1) = (sha1, sha1);
     settings.channels_max = oort.channels_max;
     settings.max_message_bytes = oort.max_message_bytes;
+    settings.ack = oort.ack;
     settings.timeout = Duration::from_millis(oort.timeout_ms);
     settings.max_interval = Duration::from_millis(oort.max_interval_ms);
     settings.multicast = match oort.multicast {
@@ -193,12 +202,18 @@ impl ClusterParts {
             };
             let sender: Arc<dyn StateSender> = Arc::new(Alone(this.clone()));
             let objects = Objects::new(Arc::clone(&sender), clock.cluster());
+            let (to_nobody, limits) = (Arc::clone(&sender), Seti::default_limits());
+            let seti = Seti::new(Arc::clone(engine), to_nobody, clock.cluster(), limits);
+            seti.set_grace(Duration::from_millis(config.seti.grace_ms));
             return Ok(Self {
-                directory: LocalDirectory::start(config.node_name(), engine),
+                directory: Arc::new(SetiDirectory(seti.clone())),
                 nodes: Arc::new(LocalNodes::new(info)),
                 objects,
                 rooms: rooms(config, engine, sender, clock),
-                alone: Some(this),
+                alone: Some(Lonely {
+                    this_node: this,
+                    seti,
+                }),
                 cluster: None,
             });
         }
@@ -215,7 +230,6 @@ impl ClusterParts {
         let nodes = OortObject::new(&objects, NODES_OBJECT, NodeLoad::default())?;
         let rooms = rooms(config, engine, cluster.state_sender(), clock);
         if let Some(rooms) = &rooms {
-            rooms.set_grace(Duration::from_millis(config.seti.grace_ms));
             cluster.register(StateChannel::ROOMS, Arc::new(rooms.clone()));
         }
         Ok(Self {
@@ -278,7 +292,8 @@ impl ClusterParts {
     /// This node, then its siblings in the order of their names.
     pub(crate) fn members(&self) -> Vec<Member> {
         let Some(cluster) = &self.cluster else {
-            return self.alone.iter().cloned().collect();
+            let alone = self.alone.iter();
+            return alone.map(|alone| alone.this_node.clone()).collect();
         };
         let mut siblings = cluster.members();
         siblings.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -302,6 +317,16 @@ impl ClusterParts {
     /// What the cluster layer has counted; `None` when the node runs alone.
     pub(crate) fn counters(&self) -> Option<Arc<Counters>> {
         self.cluster.as_ref().map(Cluster::counters)
+    }
+
+    /// To be called from time to time: whose grace is over leaves. In a cluster, the cluster layer does it.
+    pub(crate) fn tick(&self) {
+        if let Some(alone) = &self.alone {
+            alone.seti.tick();
+            if let Some(rooms) = &self.rooms {
+                rooms.tick();
+            }
+        }
     }
 
     /// Brings readiness in line with the state of the cluster layer.
@@ -340,13 +365,15 @@ fn rooms(
 ) -> Option<Rooms> {
     let patterns = &config.presence.rooms;
     let rooms = || {
-        Rooms::new(
+        let rooms = Rooms::new(
             engine,
             RoomPatterns::new(patterns),
             sender,
             clock.cluster(),
             Rooms::default_limits(),
-        )
+        );
+        rooms.set_grace(Duration::from_millis(config.seti.grace_ms));
+        rooms
     };
     (!patterns.is_empty()).then(rooms)
 }

@@ -7,7 +7,8 @@ use halley_cluster::Member;
 use halley_replication::Objects;
 use serde::Serialize;
 
-use crate::local::{Inbox, LocalSession};
+use crate::inbox::Inbox;
+use crate::local::LocalSession;
 use crate::node::Shared;
 
 /// Nesting of data that a node publishes by itself. Siblings take no deeper message than the engine's bound, and the data is inside of it.

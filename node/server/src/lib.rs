@@ -17,14 +17,17 @@ mod browser_cookie;
 mod builder;
 mod client;
 mod clock;
+mod closures;
 mod cluster;
 pub mod command_line;
 pub mod config;
 mod cookies;
 mod ctl;
 pub mod dev;
+mod files;
 mod handle;
 mod http_server;
+mod inbox;
 mod link_metrics;
 mod local;
 mod logs;
@@ -48,8 +51,10 @@ pub use application::ApplicationError;
 pub use builder::NodeBuilder;
 pub use clock::Clock;
 pub use cluster::ClusterError;
+pub use files::FileError;
 pub use handle::{NodeHandle, PublishError};
-pub use local::{Inbox, InboxEnd, LocalError, LocalSession, Received};
+pub use inbox::{Inbox, InboxEnd, Received};
+pub use local::{LocalError, LocalSession};
 pub use node::{Node, StartError};
 pub use readiness::{Readiness, Unready};
 pub use rpc::{Call, RpcError};
@@ -58,12 +63,13 @@ pub use security::SecurityError;
 // What an application implements, and what it meets there: of the engine, the cluster layer and the replicated objects.
 pub use halley_bayeux::{
     Advice, Attachment, Authorization, Authorizer, BinaryData, BoxFuture, CallError, ChannelName,
-    Decision, DefaultPolicy, Delivery, EndReason, Engine, Extension, Flow, HandshakeVerdict, Json,
-    Message, MessageListener, Millis, Operation, Publication, Reconnect, RemoteCall, Reply,
-    Request, Responder, SecurityPolicy, Service, ServiceReply, Session, SessionId, SessionListener,
-    SubscriptionListener, Transport, UserId, Verdict,
+    DataFilter, Decision, DefaultPolicy, Delivery, EndReason, Engine, Extension, Filtered, Flow,
+    HandshakeVerdict, Json, Message, MessageListener, Millis, Operation, Publication,
+    QueueListener, Reconnect, RemoteCall, Reply, Request, Responder, SecurityPolicy, Service,
+    ServiceReply, Session, SessionId, SessionListener, SubscriptionListener, Transport, UserId,
+    Verdict, Waiting, WhenFull,
 };
-pub use halley_cluster::Member;
+pub use halley_cluster::{Member, MembershipListener};
 pub use halley_replication::{
     ListListener, ListPart, MapListener, MapPart, MergedMap, ObjectListener, Objects, OortList,
     OortLong, OortMap, OortObject,

@@ -4,23 +4,21 @@
 //! publish path ──LocalReceiver──> inbox (bounded in messages and bytes) ──next()──> application
 //! ```
 
-use std::collections::{HashMap, VecDeque};
-use std::fmt;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use halley_bayeux::{
-    CallError, EndReason, Engine, LocalReceiver, Millis, Publication, Refused, Session, SessionId,
+    CallError, EndReason, Engine, LocalReceiver, Millis, Refused, Session, SessionId,
     SessionListener, UserId,
 };
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::handle::{PublishError, json_text, parse, validated};
+use crate::inbox::{Inbox, InboxEnd, Queue};
 use crate::node::Shared;
 
 /// Why a request of a local session failed.
@@ -38,154 +36,6 @@ pub enum LocalError {
     /// The result of a call has another shape than was asked for.
     #[error("the result has another shape: {0}")]
     Result(#[source] serde_json::Error),
-}
-
-/// Why an inbox gives nothing more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InboxEnd {
-    /// The session has ended: it was dropped or ended, or the node has ended.
-    #[error("the session has ended")]
-    Ended,
-    /// More waited than may: `session.maxQueue` messages or `session.maxQueueBytes` bytes. The session was ended, as a client's would
-    /// have been; nothing is missing before this.
-    #[error("the inbox was full, and the session was ended")]
-    Overflow,
-}
-
-/// A publication that a local session received.
-#[derive(Clone, Debug)]
-pub struct Received(Arc<Publication>);
-
-impl Received {
-    /// The channel it was published on; never a pattern.
-    #[must_use]
-    pub fn channel(&self) -> &str {
-        self.0.channel().as_str()
-    }
-
-    /// Its data as JSON text; `null` when the publisher sent none. Scans the message: keep what it returns.
-    #[must_use]
-    pub fn data(&self) -> &str {
-        self.0.data().unwrap_or("null")
-    }
-
-    /// Reads its data.
-    ///
-    /// # Errors
-    /// The data has another shape than `T`.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.data())
-    }
-
-    /// The message as the engine keeps it: encoded once, shared by all who received it.
-    #[must_use]
-    pub fn publication(&self) -> &Arc<Publication> {
-        &self.0
-    }
-}
-
-/// What waits for one local session.
-struct Queue {
-    state: Mutex<QueueState>,
-    changed: Notify,
-    messages_max: usize,
-    bytes_max: usize,
-    /// Set when a queue of the node has overflowed: the publish path must not end sessions, the next tick does.
-    any_overflow: Arc<AtomicBool>,
-}
-
-#[derive(Default)]
-struct QueueState {
-    waiting: VecDeque<Arc<Publication>>,
-    bytes: usize,
-    end: Option<InboxEnd>,
-}
-
-impl Queue {
-    fn end(&self, why: InboxEnd) {
-        self.state.lock().end.get_or_insert(why);
-        self.changed.notify_one();
-    }
-}
-
-impl LocalReceiver for Queue {
-    fn publication(&self, publication: &Arc<Publication>) {
-        let mut state = self.state.lock();
-        if state.end.is_some() {
-            return;
-        }
-        let bytes = state.bytes + publication.len();
-        // As with clients: a single message passes any bound in bytes.
-        let full = state.waiting.len() >= self.messages_max
-            || (bytes > self.bytes_max && !state.waiting.is_empty());
-        if full {
-            state.end = Some(InboxEnd::Overflow);
-            self.any_overflow.store(true, Ordering::Release);
-        } else {
-            state.bytes = bytes;
-            state.waiting.push_back(Arc::clone(publication));
-        }
-        drop(state);
-        self.changed.notify_one();
-    }
-}
-
-/// What a local session receives, in order. Bounded like a client's queue: who does not read loses the session, not single messages.
-pub struct Inbox {
-    queue: Arc<Queue>,
-    node_ended: CancellationToken,
-}
-
-impl fmt::Debug for Inbox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inbox")
-            .field("waiting", &self.queue.state.lock().waiting.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Inbox {
-    /// The next message, once there is one. Cancel-safe.
-    ///
-    /// # Errors
-    /// There will be none any more; what had arrived before was given first.
-    pub async fn next(&mut self) -> Result<Received, InboxEnd> {
-        loop {
-            if let Some(next) = self.try_next()? {
-                return Ok(next);
-            }
-            tokio::select! {
-                () = self.queue.changed.notified() => {}
-                () = self.node_ended.cancelled() => self.queue.end(InboxEnd::Ended),
-            }
-        }
-    }
-
-    /// A message that is already here.
-    ///
-    /// # Errors
-    /// As [`Inbox::next`].
-    pub fn try_next(&mut self) -> Result<Option<Received>, InboxEnd> {
-        let mut state = self.queue.state.lock();
-        if let Some(publication) = state.waiting.pop_front() {
-            state.bytes -= publication.len();
-            return Ok(Some(Received(publication)));
-        }
-        match state.end {
-            None => Ok(None),
-            Some(end) => Err(end),
-        }
-    }
-}
-
-impl Drop for Inbox {
-    /// Nobody reads any more: the session goes on, and what is delivered to it is thrown away.
-    fn drop(&mut self) {
-        self.queue.end(InboxEnd::Ended);
-        let mut state = self.queue.state.lock();
-        state.waiting = VecDeque::new();
-        state.bytes = 0;
-    }
 }
 
 /// A session of the application inside its node: it subscribes and publishes as a client does, through the same policy and extensions, but
@@ -267,13 +117,11 @@ struct Open {
 impl LocalSessions {
     pub(crate) fn open(&self, shared: &Arc<Shared>, user: Option<UserId>) -> (LocalSession, Inbox) {
         let config = &shared.config.session;
-        let queue = Arc::new(Queue {
-            state: Mutex::default(),
-            changed: Notify::new(),
-            messages_max: config.max_queue,
-            bytes_max: config.max_queue_bytes,
-            any_overflow: Arc::clone(&self.any_overflow),
-        });
+        let queue = Arc::new(Queue::new(
+            config.max_queue,
+            config.max_queue_bytes,
+            Arc::clone(&self.any_overflow),
+        ));
         let inner = shared
             .engine
             .local_session(user, Arc::clone(&queue) as Arc<dyn LocalReceiver>);
@@ -287,10 +135,7 @@ impl LocalSessions {
             // Somebody ended it before it was noted.
             self.removed(&session, EndReason::Disconnected);
         }
-        let inbox = Inbox {
-            queue,
-            node_ended: shared.ended.clone(),
-        };
+        let inbox = Inbox::new(queue, shared.ended.clone());
         let clock = shared.clock;
         (LocalSession { inner, clock }, inbox)
     }
@@ -303,7 +148,7 @@ impl LocalSessions {
         let overflowed = |open: &&Open| {
             open.queue
                 .upgrade()
-                .is_some_and(|queue| queue.state.lock().end == Some(InboxEnd::Overflow))
+                .is_some_and(|queue| queue.has_overflowed())
         };
         let ids: Vec<SessionId> = {
             let open = self.open.lock();

@@ -76,12 +76,13 @@ fn member(member: &Member, this: bool) -> Value {
     })
 }
 
-/// `GET /admin/links`: the links that this node has opened, also to siblings that have left.
+/// `GET /admin/links`: the links that this node has opened, also to siblings that have left. With a Java node it is both links in one row.
 async fn links(State(shared): State<Arc<Shared>>) -> Response {
     let links = shared.cluster.links().into_iter().map(|link| {
         let ms = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);
         json!({
             "sibling": link.sibling.as_str(),
+            "dialect": link.dialect.as_str(),
             "up": link.up,
             "rtt_ms": ms(link.rtt),
             "rtt_of_sibling_ms": ms(link.rtt_of_sibling),

@@ -5,9 +5,12 @@
 //! nothing is loaded from elsewhere; the content security policy says so to the browser.
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::get;
+use bytes::Bytes;
+
+use crate::files::{self, COMMON_HEADERS, File};
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -64,9 +67,28 @@ pub fn router(bayeux_path: &str) -> Router {
     let index = INDEX.replace(PATH_MARK, &attribute(bayeux_path));
     let mut router = Router::new().route("/", get(move || std::future::ready(page(index.clone()))));
     for &(path, kind, content) in FILES {
-        router = router.route(path, file(kind, content));
+        let content = Bytes::from_static(content.as_bytes());
+        let route = files::route(HeaderValue::from_static(kind), content);
+        router = router.route(path, route);
     }
     router
+}
+
+/// Every path that [`router`] serves.
+pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
+    std::iter::once("/").chain(FILES.iter().map(|&(path, ..)| path))
+}
+
+/// The stock JavaScript client, for pages of others.
+pub(crate) fn javascript_client() -> impl Iterator<Item = File> {
+    let client = FILES
+        .iter()
+        .filter(|(path, ..)| path.starts_with("/assets/cometd/"));
+    client.map(|&(path, kind, content)| File {
+        path: path.to_owned(),
+        media_type: kind.to_owned(),
+        content: Bytes::from_static(content.as_bytes()),
+    })
 }
 
 fn page(index: String) -> Response {
@@ -76,36 +98,9 @@ fn page(index: String) -> Response {
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(CONTENT_SECURITY_POLICY),
     );
-    for (name, value) in COMMON_HEADERS {
-        headers.insert(name, value);
-    }
+    headers.extend(COMMON_HEADERS.map(|(name, value)| (Some(name), value)));
     response
 }
-
-fn file(kind: &'static str, content: &'static str) -> MethodRouter {
-    get(move || {
-        let mut response = content.into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        for (name, value) in COMMON_HEADERS {
-            headers.insert(name, value);
-        }
-        std::future::ready(response)
-    })
-}
-
-/// A page and its scripts belong together: a browser that keeps old ones would mix two versions of the node.
-const COMMON_HEADERS: [(HeaderName, HeaderValue); 3] = [
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-    (
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    ),
-    (
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
-    ),
-];
 
 /// Text as it stands inside a double-quoted HTML attribute.
 fn attribute(text: &str) -> String {

@@ -157,7 +157,12 @@ fn keys_of_the_wrong_case_are_unknown() {
 fn values_that_cannot_be_are_refused() {
     for (text, key) in [
         ("[client]\npath = \"cometd\"", "client.path"),
-        ("[client]\npath = \"/\"", "client.path"),
+        ("[client]\npath = \"//\"", "client.path"),
+        ("[client]\npath = \"/\"\ndemo = true", "client.demo"),
+        (
+            "[client]\npath = \"/\"\nfurther_paths = [\"/bayeux\"]",
+            "client.further_paths",
+        ),
         (
             "[client]\nfurther_paths = [\"bayeux\"]",
             "client.further_paths",

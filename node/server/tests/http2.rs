@@ -185,6 +185,26 @@ async fn the_limit_of_sessions_per_browser_is_its_own() {
     );
 }
 
+/// A session expires while its connection stays open; the browser shakes hands again on it.
+#[tokio::test]
+async fn a_session_expires_though_its_connection_is_open() {
+    let node = node("[session]\nmaxInterval = 200\ntimeout = 300").await;
+    let (mut browser, connection) = open_clear(node.client_address()).await;
+    browser.join().await;
+    // As long as a connect is held, and for maxInterval after it, it lives.
+    let replies = browser.connect(Value::Null).await;
+    assert_eq!(last(&replies)["successful"], true, "{replies:?}");
+    metric_becomes(&node, "halley_sessions", 0.0).await;
+    let replies = browser.connect(Value::Null).await;
+    let reply = last(&replies);
+    assert_eq!(reply["error"], "402::session_unknown", "{reply}");
+    assert_eq!(reply["advice"]["reconnect"], "handshake", "{reply}");
+    let before = std::mem::take(&mut browser.client_id);
+    browser.join().await;
+    assert_ne!(browser.client_id, before);
+    assert!(!connection.is_finished(), "it is the same connection");
+}
+
 #[tokio::test]
 async fn origins_are_compared_with_the_authority() {
     let node = node("").await;

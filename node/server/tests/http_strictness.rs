@@ -114,6 +114,24 @@ async fn further_paths_are_endpoints_too() {
 }
 
 #[tokio::test]
+async fn the_root_can_be_the_endpoint() {
+    let node = node("[client]\npath = \"/\"").await;
+    let address = node.client_address();
+    assert_eq!(node.client_url(), format!("http://{address}/"));
+    for path in ["/", "/handshake", "/a/b"] {
+        let answer = request(address, "POST", path, &[], HANDSHAKE.as_bytes()).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.json()[0]["successful"], json!(true), "{path}");
+    }
+    for (path, opens) in [("/", true), ("", true), ("/a", false)] {
+        let request = format!("ws://{address}{path}");
+        let stream = TcpStream::connect(address).await.expect("connects");
+        let opened = tokio_tungstenite::client_async(request, stream).await;
+        assert_eq!(opened.is_ok(), opens, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_browser_cookie_has_the_configured_attributes() {
     let node = node(
         "[session]\nbrowserCookieName = \"B\"\nbrowserCookieDomain = \"example.com\"\nbrowserCookiePath = \"/cometd\"\n\

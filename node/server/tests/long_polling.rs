@@ -226,6 +226,24 @@ async fn a_client_that_goes_away_frees_its_place() {
     metric_becomes(&node, "halley_held_connects", 1.0).await;
 }
 
+/// A browser whose connect is answered sends the next one at once, on the same connection or another one: it is held again.
+#[tokio::test]
+async fn the_next_connect_finds_the_place_free() {
+    let node = node("").await;
+    let mut client = Poller::joined(node.client_address()).await;
+    client.subscribe("/a").await;
+    for n in 0..100 {
+        client.send_connect(Value::Null).await;
+        node.handle().publish("/a", n).expect("publishes");
+        let replies = client.connect_answer().await;
+        assert_eq!(replies[0]["data"], n, "{replies:?}");
+        let advice = &last(&replies)["advice"];
+        assert_eq!(advice["multiple-clients"], Value::Null, "{n}: {replies:?}");
+        let (one, other) = (&mut client.line, &mut client.connect_line);
+        std::mem::swap(one, other);
+    }
+}
+
 #[tokio::test]
 async fn a_session_without_connects_expires() {
     let node = node("[session]\nmaxInterval = 200").await;

@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
+use halley::{EndReason, SessionId};
 use serde_json::{Value, json};
 use support::{Ws, node};
 
@@ -158,4 +161,86 @@ async fn services_are_off_unless_configured() {
         .await;
     client.proves_itself("nothing came before").await;
     assert!(client.waiting.is_empty(), "{:?}", client.waiting);
+}
+
+/// The session of a client is lost, as if nothing had come from it for too long.
+fn loses(node: &halley::Node, client: &Ws) {
+    let id = SessionId::parse(&client.client_id).expect("a session id");
+    let now = node.clock().now();
+    assert!(node.engine().end_session(&id, EndReason::Expired, now));
+}
+
+/// Of the next messages with news of users and rooms, who comes and goes, as `+room ann`, `-user ann`.
+async fn news(watcher: &mut Ws, count: usize) -> Vec<String> {
+    let mut told = Vec::new();
+    while told.len() < count {
+        let data = watcher.next().await["data"].clone();
+        let sign = match data["type"].as_str() {
+            Some("join") => '+',
+            Some("leave") => '-',
+            _ => continue,
+        };
+        let what = if data["room"].is_null() {
+            "user"
+        } else {
+            "room"
+        };
+        told.push(format!(
+            "{sign}{what} {}",
+            data["user"].as_str().expect("a user")
+        ));
+    }
+    told.sort();
+    told
+}
+
+/// A node with that grace, a watcher of its users and of the room `/lobby`, and alice in it.
+async fn with_grace(grace_ms: u64) -> (halley::Node, Ws, Ws) {
+    let node = node(&format!(
+        "[seti]\ntrust_handshake_user = true\ngrace_ms = {grace_ms}\n\
+         [presence]\nenabled = true\nrooms = [\"/lobby\"]"
+    ))
+    .await;
+    let mut watcher = Ws::joined(node.client_address()).await;
+    watcher.subscribe("/halley/presence").await;
+    watcher.subscribe("/halley/presence/lobby").await;
+    let alice = in_lobby(&node, "alice").await;
+    assert_eq!(news(&mut watcher, 2).await, ["+room alice", "+user alice"]);
+    (node, watcher, alice)
+}
+
+async fn in_lobby(node: &halley::Node, name: &str) -> Ws {
+    let mut client = user(node, name).await;
+    client.subscribe("/lobby").await;
+    client
+}
+
+/// What was wrong: a node that runs alone knew no grace, and users that lost their session were seen to go and come.
+#[tokio::test]
+async fn who_comes_back_in_time_was_never_away_on_a_node_that_runs_alone_either() {
+    let (node, mut watcher, alice) = with_grace(600_000).await;
+    loses(&node, &alice);
+    let handle = node.handle();
+    let id = halley::UserId::new("alice").expect("a user");
+    assert_eq!(handle.nodes_of(&id), [node.name()], "still present");
+    let mut alice = in_lobby(&node, "alice").await;
+    let _bob = in_lobby(&node, "bob").await;
+    assert_eq!(news(&mut watcher, 2).await, ["+room bob", "+user bob"]);
+    // Who leaves on purpose leaves at once.
+    alice
+        .exchange(json!({ "channel": "/meta/disconnect" }))
+        .await;
+    assert_eq!(news(&mut watcher, 2).await, ["-room alice", "-user alice"]);
+}
+
+#[tokio::test]
+async fn who_does_not_come_back_leaves_when_the_grace_is_over_on_a_node_that_runs_alone() {
+    const GRACE_MS: u64 = 300;
+    let (node, mut watcher, alice) = with_grace(GRACE_MS).await;
+    let lost = Instant::now();
+    loses(&node, &alice);
+    assert_eq!(news(&mut watcher, 2).await, ["-room alice", "-user alice"]);
+    assert!(lost.elapsed() >= Duration::from_millis(GRACE_MS));
+    let _alice = in_lobby(&node, "alice").await;
+    assert_eq!(news(&mut watcher, 2).await, ["+room alice", "+user alice"]);
 }

@@ -302,6 +302,56 @@ async fn a_client_that_takes_nothing_is_cut_off_and_nobody_else_notices() {
     writer.proves_itself("still here").await;
 }
 
+/// With acknowledgements: the connection is cut, the session stays, and who comes back gets everything, once and in order. Who does not, expires.
+#[tokio::test]
+async fn a_client_that_takes_nothing_gets_it_all_when_it_comes_back() {
+    const MESSAGES: usize = 40;
+    let node = node(
+        "[client]\nwrite_timeout_ms = 300\n[session]\nmaxInterval = 6000\nmaxQueue = 100000\nmaxQueueBytes = 100000000",
+    )
+    .await;
+    let address = node.client_address();
+    let mut deaf = Ws::joined_with(address, json!({ "ack": true })).await;
+    deaf.subscribe("/flood").await;
+    let data = "x".repeat(50_000);
+    for n in 0..MESSAGES {
+        let data = json!({ "n": n, "fill": data });
+        node.handle().publish("/flood", data).expect("publishes");
+    }
+    // It asks again and again for what it has not acknowledged, and reads no answer.
+    let mut asked = 0;
+    while metric(&node, "halley_slow_clients_total").await == 0.0 {
+        let connect = json!([{ "channel": "/meta/connect", "id": asked.to_string(), "clientId": deaf.client_id,
+            "connectionType": "websocket", "ext": { "ack": 0 }, "advice": { "timeout": 0 } }]);
+        // The last of them come too late.
+        let _ = deaf.socket.send(Message::text(connect.to_string())).await;
+        asked += 1;
+        assert!(asked < 5_000, "the slow client is never cut off");
+    }
+    assert_eq!(metric(&node, "halley_sessions").await, 1.0);
+
+    let mut back = Ws::open(address).await;
+    back.client_id = deaf.client_id.clone();
+    let (mut ack, mut seen) = (json!(0), Vec::new());
+    while seen.len() < MESSAGES {
+        let connect = json!({ "channel": "/meta/connect", "connectionType": "websocket",
+            "ext": { "ack": ack }, "advice": { "timeout": 0 } });
+        let id = back.send(connect).await;
+        loop {
+            let message = back.next().await;
+            if message["id"] == id.as_str() {
+                assert_eq!(message["successful"], true, "{message}");
+                ack = message["ext"]["ack"].clone();
+                break;
+            }
+            seen.push(message["data"]["n"].as_u64().expect("a number") as usize);
+        }
+    }
+    assert!(seen.iter().copied().eq(0..MESSAGES), "{seen:?}");
+    drop((deaf, back));
+    metric_becomes(&node, "halley_sessions", 0.0).await;
+}
+
 #[tokio::test]
 async fn a_queue_over_its_bound_ends_the_session_of_the_slow_client_only() {
     let node = node("[session]\nmaxQueue = 100").await;

@@ -22,6 +22,10 @@ use super::trace::{Message, Trace, What};
 pub(super) const PORT: u16 = 7400;
 /// Where the publishers publish.
 pub(super) const CHANNEL: &str = "/sim/events";
+/// Where users are sent messages: nobody is subscribed to it.
+const DIRECT: &str = "/direct/user";
+/// One in so many messages is sent to users.
+const DIRECT_EVERY: u64 = 4;
 /// What nodes subscribe to: all match [`CHANNEL`], so that overlaps are tried too.
 pub(super) const PATTERNS: [&str; 3] = ["/sim/events", "/sim/*", "/**"];
 /// The object that every node has a part of.
@@ -126,7 +130,11 @@ impl Host {
         let trace = self.trace.clone();
         let receiver = move |publication: &Arc<Publication>| {
             if let Some(message) = parse(publication) {
-                trace.add(now(), Some(node), What::Delivered(message));
+                let what = match publication.channel().as_str() {
+                    DIRECT => What::Taken(message),
+                    _ => What::Delivered(message),
+                };
+                trace.add(now(), Some(node), what);
             }
         };
         let user = UserId::new(&format!("user{}", self.index))?;
@@ -155,7 +163,7 @@ impl Host {
                         cluster.stop();
                         std::future::pending::<()>().await;
                     }
-                    Some(Order::Publish) => self.publish(&engine, node, clock)?,
+                    Some(Order::Publish) => self.publish(&engine, &cluster, node, clock)?,
                     Some(Order::Toggle(pattern)) => {
                         object.set(*object.local() + 1)?;
                         self.toggle(&session, pattern, clock).await?;
@@ -184,6 +192,7 @@ impl Host {
     fn publish(
         &self,
         engine: &Engine,
+        cluster: &Cluster,
         node: (usize, usize),
         clock: Clock,
     ) -> Result<(), Box<dyn std::error::Error>> {
@@ -197,14 +206,26 @@ impl Host {
             life: node.1,
             number,
         };
-        self.trace.add(now(), Some(node), What::Published(message));
         let data = format!(
             "[{},{},{}]",
             message.publisher, message.life, message.number
         );
-        let publication =
-            Publication::new(&ChannelName::parse(CHANNEL)?, Json::validate(&data, 4)?);
-        engine.publish(&publication, clock.now());
+        let data = Json::validate(&data, 4)?;
+        if number % DIRECT_EVERY == 0 {
+            let publication = Publication::new(&ChannelName::parse(DIRECT)?, data);
+            let mut siblings = Vec::new();
+            for at in 0..self.nodes {
+                let user = UserId::new(&format!("user{at}"))?;
+                let outcome = cluster.seti().send(&user, &publication);
+                siblings.extend((!outcome.nodes.is_empty()).then_some(at));
+            }
+            let sent = What::Sent(message, siblings);
+            self.trace.add(now(), Some(node), sent);
+        } else {
+            self.trace.add(now(), Some(node), What::Published(message));
+            let publication = Publication::new(&ChannelName::parse(CHANNEL)?, data);
+            engine.publish(&publication, clock.now());
+        }
         Ok(())
     }
 

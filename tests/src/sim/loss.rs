@@ -9,6 +9,8 @@ use crate::history::{self, Answer, Event, check, readable};
 
 /// A message may wait for the end of the detection time (4 s, and a heartbeat before it) before the loss of its link is known.
 const DUE: Duration = Duration::from_secs(7);
+/// Users are subscribers of their own, each to a channel of its own.
+const USERS: usize = 1000;
 /// Lives of one node have publishers of their own, because each counts its messages from 1.
 const LIVES: usize = 1000;
 
@@ -72,6 +74,10 @@ impl Translation {
             channel: 0,
             number: message.number,
         };
+        let to_user = |sent: &super::trace::Message, node| history::Message {
+            channel: USERS + node,
+            ..message(sent)
+        };
         match (&entry.what, entry.node) {
             (What::Fault(Fault::Crash(node) | Fault::PowerLoss(node)), _) => self.ended(at, *node),
             (What::Started, Some((node, life))) => {
@@ -79,6 +85,12 @@ impl Translation {
                 self.lives.insert(node, life);
                 let publisher = node * LIVES + life;
                 self.add(at, history::What::PublisherAt { publisher, node });
+                let what = history::What::Subscribed {
+                    subscriber: USERS + node,
+                    node,
+                    channel: USERS + node,
+                };
+                self.add(at, what);
             }
             (What::Joined(id), Some((node, _))) => {
                 let Some(other) = place(id) else { return };
@@ -126,6 +138,22 @@ impl Translation {
                     },
                 );
             }
+            (What::Sent(sent, nodes), _) => {
+                for sent in nodes.iter().map(|node| to_user(sent, *node)) {
+                    self.add(at, history::What::Published(sent));
+                    self.add(at, history::What::Answered(sent, Answer::Successful));
+                }
+            }
+            // What goes to the publisher's own user is in the order of the trace, and that is all.
+            (What::Taken(taken), Some((node, life)))
+                if self.lives.get(&node) == Some(&life) && taken.publisher != node =>
+            {
+                let what = history::What::Delivered {
+                    subscriber: USERS + node,
+                    message: to_user(taken, node),
+                };
+                self.add(at, what);
+            }
             _ => {}
         }
     }
@@ -139,6 +167,10 @@ impl Translation {
     /// The node is nobody's member any more.
     fn ended(&mut self, at: Duration, node: usize) {
         self.unsubscribed(at, node);
+        if self.lives.contains_key(&node) {
+            let subscriber = USERS + node;
+            self.add(at, history::What::Ended { subscriber });
+        }
         self.holds.retain(|(a, b)| *a != node && *b != node);
         for other in self
             .lives
@@ -200,5 +232,22 @@ mod tests {
         assert_eq!(silent_loss(&trace(false, true)), None);
         let found = silent_loss(&trace(false, false)).expect("it is silent");
         assert!(found.contains("missing on an unbroken path"), "{found}");
+    }
+
+    #[test]
+    fn a_message_to_a_user_that_was_queued_is_not_lost_in_silence_either() {
+        let to_user = |entry: Entry| {
+            let what = match entry.what {
+                What::Published(message) => What::Sent(message, vec![1]),
+                What::Delivered(message) => What::Taken(message),
+                what => what,
+            };
+            Entry { what, ..entry }
+        };
+        let trace = |delivered, left| trace(delivered, left).into_iter().map(to_user);
+        assert_eq!(silent_loss(&trace(true, false).collect::<Vec<_>>()), None);
+        assert_eq!(silent_loss(&trace(false, true).collect::<Vec<_>>()), None);
+        let found = silent_loss(&trace(false, false).collect::<Vec<_>>());
+        assert!(found.is_some_and(|found| found.contains("missing on an unbroken path")));
     }
 }

@@ -24,6 +24,10 @@ pub enum What {
     Published(Message),
     /// A subscriber got a message.
     Delivered(Message),
+    /// A message was sent to all users, numbered with those that are published, and queued for these siblings.
+    Sent(Message, Vec<usize>),
+    /// A user got a message.
+    Taken(Message),
     /// The node's subscriber matches the channel from now on, or no longer.
     Subscribed(bool),
     /// A user is known to be present, or absent, at a node.
@@ -98,7 +102,7 @@ impl Trace {
 
 /// What must never be in a trace, whatever the faults: the first breach, if there is one.
 ///
-/// - No subscriber gets a message twice, and each publisher's messages come in the order of publishing.
+/// - No subscriber gets a message twice, and each publisher's messages, to the channel and to users, come in the order of publishing.
 /// - Joined and left alternate per name, beginning with joined.
 #[must_use]
 pub(super) fn breach(entries: &[Entry]) -> Option<String> {
@@ -109,7 +113,7 @@ pub(super) fn breach(entries: &[Entry]) -> Option<String> {
             continue;
         };
         match &entry.what {
-            What::Delivered(message) => {
+            What::Delivered(message) | What::Taken(message) => {
                 let now = (message.life, message.number);
                 let before = last.insert((node, life, message.publisher), now);
                 if before.is_some_and(|before| before >= now) {
@@ -210,6 +214,16 @@ mod tests {
         assert!(breach(&[delivered(1, 1), delivered(1, 1)]).is_some());
         assert!(breach(&[delivered(1, 2), delivered(1, 1)]).is_some());
         assert!(breach(&[delivered(2, 0), delivered(1, 9)]).is_some());
+        let taken = |number| {
+            entry(What::Taken(Message {
+                publisher: 1,
+                life: 1,
+                number,
+            }))
+        };
+        assert_eq!(breach(&[delivered(1, 1), taken(2), delivered(1, 3)]), None);
+        assert!(breach(&[delivered(1, 2), taken(1)]).is_some());
+        assert!(breach(&[taken(2), delivered(1, 1)]).is_some());
         let (joined, left) = (
             |id: &str| entry(What::Joined(id.into())),
             |id: &str| entry(What::Left(id.into())),

@@ -328,7 +328,7 @@ impl World<'_> {
         let published: Vec<Message> = entries[from..]
             .iter()
             .filter_map(|entry| match entry.what {
-                What::Published(message) => Some(message),
+                What::Published(message) | What::Sent(message, _) => Some(message),
                 _ => None,
             })
             .collect();
@@ -343,7 +343,7 @@ impl World<'_> {
                 .iter()
                 .filter(|entry| entry.node.is_some_and(|(at, _)| at == node))
                 .filter_map(|entry| match entry.what {
-                    What::Delivered(message) => Some(message),
+                    What::Delivered(message) | What::Taken(message) => Some(message),
                     _ => None,
                 })
                 .collect();

@@ -209,10 +209,10 @@ pub(crate) async fn what_is_too_long_for_a_java_node_is_not_sent_and_nothing_els
     cometd: Cometd,
 ) -> anyhow::Result<()> {
     let java = JavaNode::start(cometd, json!({})).await?;
+    let limit = cometd.takes_bytes();
     let halley = HalleyNode::start(cometd, "h1", &[&java.url], |config| {
         if let Some(oort) = &mut config.oort {
-            // What a Java node takes unless `ws.maxMessageSize` says otherwise.
-            oort.max_message_bytes = 65_536;
+            oort.max_message_bytes = limit;
         }
     })
     .await?;
@@ -225,16 +225,18 @@ pub(crate) async fn what_is_too_long_for_a_java_node_is_not_sent_and_nothing_els
         .await?;
     flows_to(&java, "j", &talker, "/long").await?;
     let links = java.order("links", json!({"url": url})).await?;
-    let long = |length: usize| "x".repeat(length);
-    for (n, length) in [(0, 10), (1, 60_000), (2, 70_000), (3, 10)] {
-        let data = json!({"n": n, "text": long(length)});
+    // Those that wait together must not become one frame that is too long either.
+    let (just, more) = (limit - 2_000, limit + 2_000);
+    let lengths = [10, just, more, just, just, 10];
+    for (n, length) in lengths.into_iter().enumerate() {
+        let data = json!({"n": n, "text": "x".repeat(length)});
         talker.publish("/long", data).await?;
     }
     let received = json!({"user": "j", "channel": "/long"});
     java.until("received", received, |received| {
         let received = received.as_array().into_iter().flatten();
         let there: Vec<_> = received.filter_map(|data| data["n"].as_u64()).collect();
-        there == [0, 1, 3]
+        there == [0, 1, 3, 4, 5]
     })
     .await?;
     ensure!(java.order("links", json!({"url": url})).await? == links);

@@ -118,7 +118,7 @@ impl Engine {
                 Outcome::Connected { generation } => peer.answer_connect(generation, &mut reply),
                 Outcome::Disconnected => peer.answer_hold(now),
                 Outcome::Handshaken(session, _) => {
-                    peer.leave_session(now);
+                    peer.leave_session(now, false);
                     peer.session = Some(session);
                     peer.connect_reply = true;
                     peer.generation = 0;
@@ -249,11 +249,18 @@ impl WebSocketPeer {
     /// what waits for it stays. Dropping the peer does the same, with the instant of the last tick.
     pub fn closed(&mut self, now: Millis) {
         self.finished = true;
-        self.leave_session(now);
+        self.leave_session(now, false);
+    }
+
+    /// As [`Self::closed`], of a connection that was given up because nothing has come since `heard`: interval + maxInterval count from
+    /// there, also when a reply has been written since, which nobody has read.
+    pub fn fell_silent(&mut self, heard: Millis) {
+        self.finished = true;
+        self.leave_session(heard, true);
     }
 
     /// Gives up the session: publications wait for it until it speaks elsewhere or expires.
-    fn leave_session(&mut self, now: Millis) {
+    fn leave_session(&mut self, now: Millis, silent: bool) {
         let Some(session) = self.session.take() else {
             return;
         };
@@ -270,7 +277,7 @@ impl WebSocketPeer {
         // does: who closed a page would otherwise stay present for timeout + maxInterval. Over HTTP a request that is cut is dropped, too.
         let lost = take_held(&mut state, self.connection).is_some();
         let unconfirmed = bound || self.unconfirmed || self.connect_reply;
-        if lost || (unconfirmed && state.expire_at == NEVER) {
+        if lost || (unconfirmed && (silent || state.expire_at == NEVER)) {
             state.reply_written(&self.engine.config, now);
             self.engine.arm(&session, &mut state);
         }

@@ -176,6 +176,15 @@ impl Session {
         self.state.lock().queue_bytes
     }
 
+    /// Of [`Self::queue_bytes`], those of messages that the client has been offered and has not acknowledged. Walks along them.
+    #[must_use]
+    pub fn unacknowledged_bytes(&self) -> usize {
+        let state = self.state.lock();
+        let offered = state.acks.as_ref().map_or(0, |acks| acks.unconfirmed());
+        let offered = state.queue.iter().take(offered);
+        offered.map(|publication| publication.len()).sum()
+    }
+
     /// The channels the session is subscribed to, sorted.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<ChannelName> {

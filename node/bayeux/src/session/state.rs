@@ -414,6 +414,12 @@ impl State {
         self.phase = Phase::Ended(reason);
         self.expire_at = NEVER;
         self.process_until = NEVER;
+        if !reason.keeps_queue()
+            && !self.queue.is_empty()
+            && let Some(listener) = self.queue_listener()
+        {
+            listener.thrown_away(&Waiting::new(&mut self.queue, &mut self.queue_bytes, 0));
+        }
         self.stop_acknowledging();
         if !reason.keeps_queue() {
             self.queue = VecDeque::new();

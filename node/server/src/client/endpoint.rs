@@ -116,8 +116,9 @@ impl Endpoint {
 }
 
 /// What the client listener serves.
-pub(crate) fn routes(endpoint: Arc<Endpoint>, demo: bool) -> Routes {
-    Routes::new(router(Arc::clone(&endpoint), demo), endpoint)
+pub(crate) fn routes(endpoint: Arc<Endpoint>, demo: bool, files: Router) -> Routes {
+    let router = router(Arc::clone(&endpoint), demo).merge(files);
+    Routes::new(router, endpoint)
 }
 
 impl Direct for Endpoint {
@@ -135,10 +136,14 @@ fn router(endpoint: Arc<Endpoint>, demo: bool) -> Router {
     let paths = endpoint.paths.clone();
     let mut bayeux = Router::new();
     for path in &paths {
+        // The root has no name of its own, only the slash.
+        let name = path.trim_end_matches('/');
+        if !name.is_empty() {
+            bayeux = bayeux.route(name, any(dispatch));
+        }
         bayeux = bayeux
-            .route(path, any(dispatch))
-            .route(&format!("{path}/"), any(dispatch))
-            .route(&format!("{path}/{{*rest}}"), any(dispatch));
+            .route(&format!("{name}/"), any(dispatch))
+            .route(&format!("{name}/{{*rest}}"), any(dispatch));
     }
     let bayeux = bayeux.with_state(endpoint);
     match paths.first().filter(|_| demo) {

@@ -155,24 +155,27 @@ fn client(config: &mut Config, problems: &mut Vec<Problem>) {
             .iter()
             .map(|path| ("client.further_paths", path)),
     ) {
-        if !is_path(path) {
+        if path != "/" && !is_path(path) {
             problems.push(Problem::new(
                 key,
                 format!("{path:?} is not a path such as \"/cometd\""),
             ));
         }
     }
+    if config.client.demo && config.client.paths().any(|path| path == "/") {
+        problems.push(Problem::new(
+            "client.demo",
+            "the demonstration page stands on \"/\", which is the Bayeux endpoint: one of them has to go",
+        ));
+    }
     // One below the other would be two answers to one request.
     let paths: Vec<_> = config.client.paths().collect();
     for (at, path) in paths.iter().enumerate() {
+        // The root is above everything.
+        let path_slash = format!("{}/", path.trim_end_matches('/'));
         let below = |other: &&str| {
-            *other == *path
-                || other
-                    .strip_prefix(path)
-                    .is_some_and(|rest| rest.starts_with('/'))
-                || path
-                    .strip_prefix(other)
-                    .is_some_and(|rest| rest.starts_with('/'))
+            let other_slash = format!("{}/", other.trim_end_matches('/'));
+            other_slash.starts_with(&path_slash) || path_slash.starts_with(&other_slash)
         };
         if paths[..at].iter().any(below) {
             problems.push(Problem::new(

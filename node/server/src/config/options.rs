@@ -131,7 +131,7 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
             "How long a draining node still accepts clients while /readyz answers 503, so that a load balancer can notice.";
 
         "client.listen", client.listen, "Where clients are accepted (HTTP and WebSocket).";
-        "client.path", client.path, "The Bayeux endpoint.";
+        "client.path", client.path, "The Bayeux endpoint; \"/\" for the root, with everything below it.";
         "client.further_paths", client.further_paths,
             "Further endpoints of the same node, as for clients that were configured for another server.";
         "client.subprotocol", client.subprotocol, like "\"bayeux\"",
@@ -237,11 +237,13 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.oort.channels_max", mesh.oort.channels_max, in 1..=1_000_000,
             "More channels than these are not asked for one by one at Java nodes: everything is.";
         "mesh.oort.max_message_bytes", mesh.oort.max_message_bytes, in 1024..=(64 << 20),
-            "Longest message, sent to or accepted from a Java node. What is longer is not sent: Java nodes take 65536 unless ws.maxMessageSize says otherwise.";
+            "Longest message, sent to or accepted from a Java node. What is longer is not sent: Java nodes take 65536, with Jetty 9 32768, unless ws.maxMessageSize says otherwise.";
         "mesh.oort.timeout_ms", mesh.oort.timeout_ms, in 1000..=60_000,
             "How long the connect of a Java node is held.";
         "mesh.oort.max_interval_ms", mesh.oort.max_interval_ms, in 1000..=300_000,
-            "How long a Java node whose connection is lost may take to come back before it has left.";
+            "How long a Java node may be away, in one direction or both, before it has left; for silence mesh.detection_ms, if that is longer.";
+        "mesh.oort.ack", mesh.oort.ack,
+            "Whether links to and from Java nodes have the acknowledgement extension (CometD: enableAckExtension). Without it what is under way when a connection breaks is lost, uncounted.";
 
         "mesh.tls.certificate", mesh.tls.certificate, like "\"/etc/halley/mesh/tls.crt\"",
             "A PEM file with the certificate of this node and after it those of its issuers; with it, the key and the authorities, links go over TLS 1.3.";

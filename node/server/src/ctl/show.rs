@@ -96,6 +96,7 @@ pub(super) fn links(answer: &Value) -> String {
         let up = if link["up"] == true { "up" } else { "down" };
         let mut row = vec![
             cell(&link["sibling"]),
+            cell(&link["dialect"]),
             up.to_owned(),
             ms(&link["rtt_ms"]),
             ms(&link["rtt_of_sibling_ms"]),
@@ -117,6 +118,7 @@ pub(super) fn links(answer: &Value) -> String {
         &mut out,
         &[
             "SIBLING",
+            "DIALECT",
             "LINK",
             "RTT_MS",
             "BACK_MS",
@@ -261,13 +263,13 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_shown_as_such() {
-        let answer = json!({ "links": [{ "sibling": "two", "up": false, "rtt_ms": null, "rtt_of_sibling_ms": 0.25,
+        let answer = json!({ "links": [{ "sibling": "two", "dialect": "native", "up": false, "rtt_ms": null, "rtt_of_sibling_ms": 0.25,
             "queue_bytes": 0, "window_bytes": 9, "bytes_sent": 100, "bytes_received": 50, "publications_sent": 7,
             "publications_lost": 1, "resumes": 2 }] });
         assert_eq!(
             links(&answer),
-            "SIBLING  LINK  RTT_MS  BACK_MS  QUEUE  WINDOW  BYTES_OUT  BYTES_IN  SENT  LOST  RESUMES\n\
-             two      down  -       0.250    0      9       100        50        7     1     2\n"
+            "SIBLING  DIALECT  LINK  RTT_MS  BACK_MS  QUEUE  WINDOW  BYTES_OUT  BYTES_IN  SENT  LOST  RESUMES\n\
+             two      native   down  -       0.250    0      9       100        50        7     1     2\n"
         );
         let answer = json!({ "objects": [{ "name": "prices", "kind": "map", "parts": [
             { "node": "one", "entries": 2, "bytes": 15, "version": 3, "behind": false },

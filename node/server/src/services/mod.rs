@@ -2,12 +2,11 @@
 //! application answers over HTTP.
 //!
 //! They see the cluster through two small traits, [`Directory`] and [`Nodes`]. A node that runs alone answers them by
-//! itself ([`LocalDirectory`], [`LocalNodes`]); in a cluster the user directory and a replicated object stand behind.
+//! itself ([`LocalNodes`], and a user directory without siblings); in a cluster a replicated object stands behind, and the directory has siblings.
 
 pub(crate) mod call_hooks;
 mod direct;
 mod directory;
-mod local_directory;
 mod nodes;
 mod ordered;
 mod presence;
@@ -16,7 +15,6 @@ mod room_presence;
 pub(crate) use direct::CHANNEL as DIRECT_CHANNEL;
 pub use direct::Direct;
 pub use directory::{Directory, DirectoryListener, NodeInfo, NodeLoad, Nodes, Reached};
-pub use local_directory::LocalDirectory;
 pub(crate) use nodes::{CHANNEL as NODES_CHANNEL, PERIOD as NODES_PERIOD};
 pub use nodes::{LocalNodes, NodesService};
 pub(crate) use presence::CHANNEL as PRESENCE_CHANNEL;

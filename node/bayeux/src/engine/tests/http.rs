@@ -193,6 +193,27 @@ fn section_1_9_multiple_sessions_of_one_browser() {
     );
 }
 
+/// 3.1's IdleLongPollTest: a hold that has its answer no longer counts, though the answer is still to be written.
+#[test]
+fn section_1_9_an_answered_connect_frees_its_place_before_the_next_is_judged() {
+    let engine = engine();
+    let (mut browser, first) = Browser::connected(&engine);
+    browser.ask(json!([{"channel":"/meta/subscribe","clientId":first,"subscription":"/a"}]));
+    let second = browser.handshake();
+    browser.connect_first(&second);
+    for round in 0..3 {
+        let mut held = browser.hold(&first, "1");
+        engine.publish(&event("/a", "1"), browser.now);
+        assert_eq!(held.poll(browser.now)[1]["successful"], json!(true));
+        let mut next = browser.hold(&second, "2");
+        assert_eq!(next.poll(browser.now), Value::Null, "{round}");
+        drop(held);
+        let reply = browser.ask(json!([{"channel":"/meta/connect","clientId":first,"id":"3"}]));
+        let crowded = &reply[0]["advice"]["multiple-clients"];
+        assert_eq!(crowded, &json!(true), "the place is taken once");
+    }
+}
+
 #[test]
 fn section_1_9_limits_of_held_connects() {
     let refusing = engine_with(|config| config.multi_session_interval_ms = 0);

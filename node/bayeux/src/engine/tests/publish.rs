@@ -144,6 +144,28 @@ fn section_5_1_services() {
     );
 }
 
+/// Reference 10.4, BayeuxClientTest: who subscribes to `/**` hears of broadcasts alone.
+#[test]
+fn through_wildcards_come_neither_meta_nor_service_messages() {
+    let engine = engine();
+    let (mut ear, ear_id) = Ws::connected(&engine);
+    for pattern in ["/**", "/*"] {
+        ear.subscribe(&ear_id, pattern);
+    }
+    let (mut ws, id) = Ws::connected(&engine);
+    ws.subscribe(&id, "/b");
+    for message in [
+        json!({"channel":"/service/x","clientId":id,"data":1}),
+        json!({"channel":"/meta/unsubscribe","clientId":id,"subscription":"/b"}),
+        json!({"channel":"/meta/disconnect","clientId":id}),
+    ] {
+        assert_eq!(ws.ask(message)[0]["successful"], json!(true));
+    }
+    engine.publish(&event("/a", "2"), START);
+    assert_eq!(ear.next(), json!([{"channel":"/a","data":2}]));
+    assert_eq!(ear.next(), Value::Null);
+}
+
 #[test]
 fn section_7_6_local_sessions() {
     let engine = engine();

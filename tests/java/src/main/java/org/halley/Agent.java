@@ -75,6 +75,7 @@ public final class Agent {
             case "message" -> client.message(order.text("channel"), order.value("data"), order.number("ms"));
             case "received" -> client.received(order.text("channel"));
             case "handshakes" -> client.handshakes(order.number("handshakes"), order.number("ms"));
+            case "failed_handshake" -> client.failedHandshake(order.number("ms"));
             case "disconnect" -> client.disconnect();
             default -> throw new IllegalArgumentException("no such order");
         };

@@ -32,6 +32,7 @@ final class Client {
     private final Map<String, List<Map<String, Object>>> received = new HashMap<>();
     private final Map<String, ClientSessionChannel.MessageListener> listeners = new HashMap<>();
     private long handshakes;
+    private long failedHandshakes;
     private boolean connected;
 
     Client(String url, String transport, List<String> extensions) throws Exception {
@@ -52,6 +53,8 @@ final class Client {
                     handshakes += 1;
                     connected = false;
                 });
+            } else {
+                arrived(() -> failedHandshakes += 1);
             }
         });
         bayeux.getChannel(Channel.META_CONNECT).addListener((ClientSessionChannel.MessageListener) (channel, reply) ->
@@ -175,6 +178,11 @@ final class Client {
     Object handshakes(long wanted, long ms) throws Exception {
         until(() -> handshakes >= wanted && connected ? true : null, ms, () -> handshakes);
         return Map.of("handshakes", handshakes, "id", bayeux.getId());
+    }
+
+    /** Waits until a handshake has failed. */
+    Object failedHandshake(long ms) throws Exception {
+        return until(() -> failedHandshakes > 0 ? failedHandshakes : null, ms, () -> handshakes);
     }
 
     Object disconnect() throws Exception {
