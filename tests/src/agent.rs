@@ -82,28 +82,17 @@ impl Agent {
         Self::launch(java)
     }
 
-    /// A CometD node with Oort, or `None` where CometD's Oort library is not to be had: `tests/run` has said so.
+    /// A JVM for CometD nodes with Oort. `class_path` is in the working directory `tests/java`.
     ///
     /// # Errors
     /// Java cannot be started.
-    pub fn oort() -> anyhow::Result<Option<Self>> {
-        let folder = repository().join("tests/java");
-        if !folder
-            .join("oort/target/classes/org/halley/OortNode.class")
-            .is_file()
-        {
-            return Ok(None);
-        }
+    pub fn oort(class_path: &str) -> anyhow::Result<Self> {
         let mut java = Command::new("java");
-        java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m"])
+        java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx384m"])
             .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=error"])
-            .args([
-                "-cp",
-                "oort/target/classes:oort/target/lib/*:target/classes:target/lib/*",
-            ])
-            .arg("org.halley.OortNode")
-            .current_dir(folder);
-        Self::launch(java).map(Some)
+            .args(["-cp", class_path, "org.halley.OortNodes"])
+            .current_dir(repository().join("tests/java"));
+        Self::launch(java)
     }
 
     /// Headless Chromium with the demonstration page.

@@ -25,6 +25,7 @@ pub mod conversation;
 pub mod dev_cluster;
 pub mod history;
 pub mod hook_server;
+pub mod java_oort;
 pub mod java_server;
 pub mod load_balancer;
 pub mod network;

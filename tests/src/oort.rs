@@ -1,4 +1,4 @@
-//! Java nodes, and Halley nodes in this process, for the tests of the Oort dialect.
+//! Halley nodes in this process, for the tests of the Oort dialect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use halley_replication::{Objects, OortObjects};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::agent::Agent;
+use crate::java_oort::Cometd;
 use crate::patience::eventually;
 
 /// The secret of the Oort nodes of a test.
@@ -23,106 +23,6 @@ pub const OORT_SECRET: &str = "a secret for Oort nodes, longer than thirty-two b
 
 /// How long anything may take: several JVMs start at the same time.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A Java node.
-#[derive(Debug)]
-pub struct JavaNode {
-    agent: Agent,
-    /// Its Oort URL.
-    pub url: String,
-}
-
-impl JavaNode {
-    /// Starts one on this port (0: any), or none where CometD's Oort library is missing.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub async fn start(port: u16, fields: Value) -> anyhow::Result<Option<Self>> {
-        let Some(agent) = Agent::oort()? else {
-            return Ok(None);
-        };
-        let mut order = json!({"port": port, "secret": OORT_SECRET});
-        if let (Some(order), Some(fields)) = (order.as_object_mut(), fields.as_object()) {
-            order.extend(fields.clone());
-        }
-        let url = agent.order("start", order).await?;
-        let url = url.as_str().context("no URL")?.to_owned();
-        Ok(Some(Self { agent, url }))
-    }
-
-    /// The port it listens on.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        let port = self.url.rsplit_once(':').map_or("", |(_, rest)| rest);
-        port.trim_end_matches("/cometd").parse().unwrap_or(0)
-    }
-
-    /// Gives an order.
-    ///
-    /// # Errors
-    /// It is not carried out.
-    pub async fn order(&self, order: &str, fields: Value) -> anyhow::Result<Value> {
-        self.agent.order(order, fields).await
-    }
-
-    /// Waits until an order is answered with a value of which this holds.
-    ///
-    /// # Errors
-    /// Not within the deadline.
-    pub async fn until(
-        &self,
-        order: &str,
-        fields: Value,
-        holds: impl Fn(&Value) -> bool,
-    ) -> anyhow::Result<Value> {
-        let what = format!("{order} {fields} at {}", self.url);
-        let (value, _) = eventually(&what, DEADLINE, async || {
-            let value = self.order(order, fields.clone()).await?;
-            ensure!(holds(&value), "it is {value}");
-            Ok(value)
-        })
-        .await?;
-        Ok(value)
-    }
-
-    /// Waits until it knows exactly these nodes.
-    ///
-    /// # Errors
-    /// Not within the deadline.
-    pub async fn knows(&self, urls: &[&str]) -> anyhow::Result<()> {
-        self.until("known", json!({}), |known| same(known, urls))
-            .await
-            .map(drop)
-    }
-
-    /// Waits until its listener has been told this.
-    ///
-    /// # Errors
-    /// Not within the deadline.
-    pub async fn event(&self, event: &str) -> anyhow::Result<()> {
-        let event = json!(event);
-        self.until("events", json!({}), |events| {
-            events
-                .as_array()
-                .is_some_and(|events| events.contains(&event))
-        })
-        .await
-        .map(drop)
-    }
-}
-
-/// Whether an array holds exactly these texts, in any order.
-#[must_use]
-pub fn same(array: &Value, texts: &[&str]) -> bool {
-    let mut there: Vec<&str> = array
-        .as_array()
-        .map(|array| array.iter().filter_map(Value::as_str).collect())
-        .unwrap_or_default();
-    let mut texts = texts.to_vec();
-    there.sort_unstable();
-    texts.sort_unstable();
-    there == texts
-}
 
 /// A Halley node in this process: everything but the client listener.
 #[derive(Debug)]
@@ -145,11 +45,12 @@ impl Drop for HalleyNode {
 }
 
 impl HalleyNode {
-    /// Starts one that dials these Oort nodes.
+    /// Starts one that dials these Oort nodes, and shows the digest that this version of CometD shows.
     ///
     /// # Errors
     /// It does not start.
     pub async fn start(
+        cometd: Cometd,
         name: &str,
         cloud: &[&str],
         change: impl FnOnce(&mut ClusterConfig),
@@ -159,6 +60,8 @@ impl HalleyNode {
         let mut config = ClusterConfig::new(NodeName::new(name)?, listen, secret);
         let mut oort = OortConfig::new(Secret::new(OORT_SECRET.as_bytes())?);
         oort.cloud = cloud.iter().map(|url| (*url).to_owned()).collect();
+        oort.accept_sha1 = cometd.shows_sha1();
+        oort.show_sha1 = cometd.shows_sha1();
         config.oort = Some(oort);
         config.channels = Observed::FollowSubscriptions;
         change(&mut config);

@@ -17,9 +17,9 @@ pub struct OortConfig {
     pub aliases: Vec<String>,
     /// The secret of all nodes. Not that of the mesh, which must not be shown to anybody.
     pub secret: Secret,
-    /// Whether the SHA-1 digest of CometD before 8 is accepted as well.
+    /// Whether the SHA-1 digest of CometD before 4.0.5 is accepted as well.
     pub accept_sha1: bool,
-    /// Whether this node shows that digest. Then nodes of CometD 8 that check it refuse this one.
+    /// Whether this node shows that digest. Then newer nodes that check it refuse this one.
     pub show_sha1: bool,
     /// Nodes to begin with.
     pub cloud: Vec<String>,

@@ -14,7 +14,7 @@ use crate::Secret;
 #[derive(Clone)]
 pub(super) struct SecretDigest {
     sha512: String,
-    /// That of CometD 3.1 to 7, where it is accepted.
+    /// That of CometD before 4.0.5, where it is accepted.
     sha1: Option<String>,
     /// Which of them this node shows.
     show_sha1: bool,

@@ -230,14 +230,14 @@ pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| {
         "mesh.oort.secret", mesh.oort.secret, like "\"at least 32 bytes, the same on all Java nodes\"",
             "The secret itself, instead of a file.";
         "mesh.oort.digest", mesh.oort.digest,
-            "Digest of the secret that this node shows: \"sha-512\" as CometD 8, or \"sha-1\" as CometD before 8, and then both are accepted.";
+            "Digest of the secret that this node shows: \"sha-512\" as CometD since 4.0.5, or \"sha-1\" as CometD before that, and then both are accepted.";
         "mesh.oort.cloud", mesh.oort.cloud, "Oort URLs of Java nodes to begin with (CometD: oort.cloud).";
         "mesh.oort.multicast", mesh.oort.multicast, like "\"239.255.0.1:5577\"",
             "Group and port in which Java nodes announce themselves, not those of mesh.multicast; interface, ttl and interval are those. When absent: they are not looked for there.";
         "mesh.oort.channels_max", mesh.oort.channels_max, in 1..=1_000_000,
             "More channels than these are not asked for one by one at Java nodes: everything is.";
         "mesh.oort.max_message_bytes", mesh.oort.max_message_bytes, in 1024..=(64 << 20),
-            "Longest message, sent to or accepted from a Java node. What is longer is not sent: Java nodes take 65536 unless ws.maxMessageSize says otherwise.";
+            "Longest message, sent to or accepted from a Java node. What is longer is not sent: Java nodes take 65536, with Jetty 9 32768, unless ws.maxMessageSize says otherwise.";
         "mesh.oort.timeout_ms", mesh.oort.timeout_ms, in 1000..=60_000,
             "How long the connect of a Java node is held.";
         "mesh.oort.max_interval_ms", mesh.oort.max_interval_ms, in 1000..=300_000,

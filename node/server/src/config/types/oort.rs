@@ -59,8 +59,8 @@ impl Default for OortConfig {
 /// Which digest of the Oort secret a node shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OortDigest {
-    /// That of CometD 8. Only it is accepted.
+    /// That of CometD since 4.0.5. Only it is accepted.
     Sha512,
-    /// That of CometD before 8. Both are accepted.
+    /// That of CometD before 4.0.5. Both are accepted.
     Sha1,
 }

@@ -31,7 +31,7 @@ public final class Agent {
         ExecutorService orders = Executors.newCachedThreadPool();
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-            Order order = new Order(object(new JSON().fromJSON(line)));
+            Order order = Order.of(line);
             orders.execute(() -> agent.answer(order));
         }
         // The clients' threads would keep the process alive.
@@ -79,10 +79,5 @@ public final class Agent {
             case "disconnect" -> client.disconnect();
             default -> throw new IllegalArgumentException("no such order");
         };
-    }
-
-    @SuppressWarnings("unchecked")
-    static Map<String, Object> object(Object value) {
-        return (Map<String, Object>) value;
     }
 }

@@ -3,9 +3,14 @@ package org.halley;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import org.eclipse.jetty.util.ajax.JSON;
 
 /** The fields of one order. */
 record Order(Map<String, Object> fields) {
+    static Order of(String line) {
+        return new Order(object(new JSON().fromJSON(line)));
+    }
+
     Object value(String name) {
         return fields.get(name);
     }
@@ -23,6 +28,11 @@ record Order(Map<String, Object> fields) {
     }
 
     List<Order> objects(String name) {
-        return Arrays.stream((Object[]) fields.get(name)).map(value -> new Order(Agent.object(value))).toList();
+        return Arrays.stream((Object[]) fields.get(name)).map(value -> new Order(object(value))).toList();
+    }
+
+    @SuppressWarnings("unchecked")
+    static Map<String, Object> object(Object value) {
+        return (Map<String, Object>) value;
     }
 }

@@ -1,23 +1,18 @@
 package org.halley;
 
-import java.io.BufferedReader;
-import java.io.InputStreamReader;
-import java.io.PrintStream;
-import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import org.cometd.bayeux.Promise;
 import org.cometd.bayeux.client.ClientSessionChannel;
 import org.cometd.bayeux.server.BayeuxServer;
 import org.cometd.bayeux.server.LocalSession;
 import org.cometd.bayeux.server.ServerMessage;
 import org.cometd.bayeux.server.ServerSession;
 import org.cometd.oort.Oort;
+import org.cometd.oort.OortComet;
 import org.cometd.oort.OortList;
 import org.cometd.oort.OortMap;
 import org.cometd.oort.OortMulticastConfigurer;
@@ -28,73 +23,37 @@ import org.cometd.oort.OortStringMap;
 import org.cometd.oort.Seti;
 import org.cometd.server.BayeuxServerImpl;
 import org.cometd.server.DefaultSecurityPolicy;
-import org.cometd.server.http.JSONHttpTransport;
-import org.cometd.server.http.jakarta.CometDServlet;
-import org.cometd.server.websocket.jetty.JettyWebSocketTransport;
-import org.eclipse.jetty.ee10.servlet.ServletContextHandler;
-import org.eclipse.jetty.ee10.servlet.ServletHolder;
-import org.eclipse.jetty.server.Context;
-import org.eclipse.jetty.server.Server;
-import org.eclipse.jetty.server.ServerConnector;
-import org.eclipse.jetty.util.ajax.JSON;
-import org.eclipse.jetty.websocket.server.WebSocketUpgradeHandler;
 
 /**
- * A CometD node with Oort and Seti under the orders of a test, one JSON object per line, as {@link Agent}. Its policy admits
- * nobody but nodes that know the secret.
+ * A CometD node with Oort and Seti under the orders of a test. Its policy admits clients, and nodes that know the secret.
  */
-public final class OortNode {
-    private final PrintStream answers;
+final class OortNode {
     private final List<String> events = new CopyOnWriteArrayList<>();
     private final Map<String, LocalSession> sessions = new ConcurrentHashMap<>();
     private final Map<String, List<Object>> received = new ConcurrentHashMap<>();
     private final Map<String, OortObject<?>> objects = new ConcurrentHashMap<>();
     private final Map<String, Echo> services = new ConcurrentHashMap<>();
-    private BayeuxServerImpl bayeux;
+    private Served served;
     private Oort oort;
     private Seti seti;
 
-    private OortNode(PrintStream answers) {
-        this.answers = answers;
-    }
-
-    public static void main(String[] arguments) throws Exception {
-        OortNode node = new OortNode(new PrintStream(System.out, true, StandardCharsets.UTF_8));
-        // Standard output belongs to the answers.
-        System.setOut(System.err);
-        ExecutorService orders = Executors.newCachedThreadPool();
-        BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-        for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-            Order order = new Order(Agent.object(new JSON().fromJSON(line)));
-            orders.execute(() -> node.answer(order));
-        }
-        Runtime.getRuntime().halt(0);
-    }
-
-    private void answer(Order order) {
-        Map<String, Object> answer = new HashMap<>();
-        answer.put("re", order.number("number"));
-        try {
-            answer.put("ok", carryOut(order));
-        } catch (Exception failure) {
-            answer.put("error", order.text("order") + ": " + failure);
-        }
-        String line = new JSON().toJSON(answer);
-        synchronized (answers) {
-            answers.println(line);
-        }
-    }
-
-    private Object carryOut(Order order) throws Exception {
+    Object carryOut(Order order) throws Exception {
         switch (order.text("order")) {
             case "start":
                 return start(order);
+            case "stop":
+                seti.stop();
+                oort.stop();
+                served.stop();
+                return true;
             case "observe":
                 return oort.observeComet(order.text("url")) != null;
             case "deobserve":
                 return oort.deobserveComet(order.text("url")) != null;
             case "known":
                 return oort.getKnownComets().toArray();
+            case "links":
+                return links(order.text("url")).toArray();
             case "events":
                 return events.toArray();
             case "observe_channel":
@@ -170,31 +129,12 @@ public final class OortNode {
     }
 
     private String start(Order order) throws Exception {
-        Server server = new Server();
-        ServerConnector connector = new ServerConnector(server);
-        connector.setHost("127.0.0.1");
-        connector.setPort((int)order.number("port"));
-        server.addConnector(connector);
-        ServletContextHandler context = new ServletContextHandler("/");
-        // Upgrades are taken in front of the servlets.
-        context.insertHandler(WebSocketUpgradeHandler.from(server, context));
-        server.setHandler(context);
-        bayeux = new BayeuxServerImpl();
-        bayeux.setOption(Context.class.getName(), context.getContext());
-        bayeux.setOption("ws.cometdURLMapping", "/cometd/*");
-        bayeux.setOption("maxInterval", "4000");
-        bayeux.setOption("timeout", "4000");
-        bayeux.addTransport(new JettyWebSocketTransport(bayeux));
-        bayeux.addTransport(new JSONHttpTransport(bayeux));
-        bayeux.setAllowedTransports("websocket", "long-polling");
-        context.setAttribute(BayeuxServer.ATTRIBUTE, bayeux);
-        ServletHolder cometd = new ServletHolder(new CometDServlet());
-        cometd.setInitOrder(1);
-        cometd.setAsyncSupported(true);
-        context.addServlet(cometd, "/cometd/*");
-        server.start();
-
-        String url = "http://127.0.0.1:" + connector.getLocalPort() + "/cometd";
+        served = new Served((int)order.number("port"), Map.of(
+                "ws.cometdURLMapping", "/cometd/*",
+                "maxInterval", "4000",
+                "timeout", "2000"));
+        BayeuxServerImpl bayeux = served.bayeux();
+        String url = order.value("url") == null ? "http://127.0.0.1:" + served.port() + "/cometd" : order.text("url");
         oort = new Oort(bayeux, url);
         oort.setSecret(order.text("secret"));
         oort.setAckExtensionEnabled(true);
@@ -212,8 +152,10 @@ public final class OortNode {
         });
         bayeux.setSecurityPolicy(new DefaultSecurityPolicy() {
             @Override
-            public void canHandshake(BayeuxServer server, ServerSession session, ServerMessage message, Promise<Boolean> promise) {
-                promise.succeed(session.isLocalSession() || oort.isOortHandshake(message));
+            public boolean canHandshake(BayeuxServer server, ServerSession session, ServerMessage message) {
+                Map<String, Object> ext = message.getExt();
+                boolean client = ext == null || !ext.containsKey(Oort.EXT_OORT_FIELD);
+                return client || oort.isOortHandshake(message);
             }
         });
         oort.start();
@@ -226,7 +168,23 @@ public final class OortNode {
             configurer.setAdvertiseInterval(500);
             configurer.start();
         }
+        served.open();
         return url;
+    }
+
+    /** The sessions of both links between this node and another: that which the other one has here, then that which this one has there. */
+    private List<Object> links(String url) {
+        List<Object> sessions = new ArrayList<>();
+        for (ServerSession session : served.bayeux().getSessions()) {
+            if (url.equals(session.getAttribute("org.cometd.oort.cometURL"))) {
+                sessions.add(session.getId());
+            }
+        }
+        OortComet comet = oort.getComet(url);
+        if (comet != null) {
+            sessions.add(comet.getId());
+        }
+        return sessions;
     }
 
     private Object add(String name, OortObject<?> object) throws Exception {
@@ -257,7 +215,7 @@ public final class OortNode {
     /** The session of a user of this node, a client as far as Oort is concerned. */
     private LocalSession session(String user) {
         return sessions.computeIfAbsent(user, name -> {
-            LocalSession session = bayeux.newLocalSession(name);
+            LocalSession session = served.bayeux().newLocalSession(name);
             session.handshake();
             return session;
         });
