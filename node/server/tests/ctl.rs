@@ -97,7 +97,7 @@ async fn it_shows_the_cluster_and_drains_a_node() {
     assert_eq!(links["links"][0]["sibling"], "two");
     assert_eq!(links["links"][0]["up"], true);
     let links = ctl(admin, &token, &["links"]).await;
-    assert!(links.out.contains("two      up"), "{links:?}");
+    assert!(links.out.contains("two      native   up"), "{links:?}");
 
     let users = eventually("all users are known", async || {
         let users = ctl(admin, &token, &["users", "--json"]).await.json();
