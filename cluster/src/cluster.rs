@@ -376,21 +376,11 @@ impl Cluster {
         let links = self.inner.shared.links.lock();
         let stats = links.iter().map(|(sibling, record)| {
             let totals = self.inner.shared.totals(sibling);
-            let [rtt, rtt_of_sibling] = totals.rtts();
             LinkStats {
-                sibling: sibling.clone(),
-                dialect: Dialect::Native,
-                up: record.up,
                 queue_bytes: record.queue.queued_bytes(),
                 window_bytes: record.queue.window_bytes(),
                 publications_sent: record.queue.publications_sent(),
-                bytes_sent: totals.bytes_sent.get(),
-                bytes_received: totals.bytes_received.get(),
-                resumed: totals.resumed.get(),
-                frames_resent: totals.frames_resent.get(),
-                publications_lost: totals.lost.get(),
-                rtt,
-                rtt_of_sibling,
+                ..totals.stats(sibling, Dialect::Native, record.up)
             }
         });
         let mut stats: Vec<LinkStats> = stats.collect();

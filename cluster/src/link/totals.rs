@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::Counter;
+use crate::cluster::{Dialect, LinkStats};
+use crate::{Counter, NodeName};
 
 /// The totals of one sibling.
 #[derive(Debug, Default)]
@@ -40,9 +41,25 @@ impl LinkTotals {
         self.rtt_us.load(Ordering::Relaxed)
     }
 
-    /// The last round trip on this node's link, and on the sibling's.
-    pub(crate) fn rtts(&self) -> [Option<Duration>; 2] {
+    /// All this for operators, with what does not stand here left at 0.
+    pub(crate) fn stats(&self, sibling: &NodeName, dialect: Dialect, up: bool) -> LinkStats {
         let rtt_of_sibling_us = self.rtt_of_sibling_us.load(Ordering::Relaxed);
-        [self.rtt_us(), rtt_of_sibling_us].map(|us| (us > 0).then(|| Duration::from_micros(us)))
+        let [rtt, rtt_of_sibling] = [self.rtt_us(), rtt_of_sibling_us]
+            .map(|us| (us > 0).then(|| Duration::from_micros(us)));
+        LinkStats {
+            sibling: sibling.clone(),
+            dialect,
+            up,
+            queue_bytes: 0,
+            window_bytes: 0,
+            publications_sent: 0,
+            bytes_sent: self.bytes_sent.get(),
+            bytes_received: self.bytes_received.get(),
+            resumed: self.resumed.get(),
+            frames_resent: self.frames_resent.get(),
+            publications_lost: self.lost.get(),
+            rtt,
+            rtt_of_sibling,
+        }
     }
 }

@@ -62,22 +62,11 @@ impl Tally {
         let commands = commands.map_or(0, |commands| commands.bytes());
         let queue = session.as_ref().map_or(0, |session| session.queue_bytes());
         let window = session.map_or(0, |session| session.unacknowledged_bytes());
-        let totals = &self.totals;
-        let [rtt, rtt_of_sibling] = totals.rtts();
         LinkStats {
-            sibling: sibling.clone(),
-            dialect: Dialect::Oort,
-            up,
             queue_bytes: (queue.saturating_sub(window) + commands) as u64,
             window_bytes: window as u64,
             publications_sent: self.sent.load(Ordering::Relaxed),
-            bytes_sent: totals.bytes_sent.get(),
-            bytes_received: totals.bytes_received.get(),
-            resumed: totals.resumed.get(),
-            frames_resent: totals.frames_resent.get(),
-            publications_lost: totals.lost.get(),
-            rtt,
-            rtt_of_sibling,
+            ..self.totals.stats(sibling, Dialect::Oort, up)
         }
     }
 

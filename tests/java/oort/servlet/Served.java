@@ -4,14 +4,12 @@ import java.util.Map;
 import org.cometd.bayeux.server.BayeuxServer;
 import org.cometd.server.BayeuxServerImpl;
 import org.cometd.server.CometDServlet;
-import org.cometd.websocket.server.WebSocketTransport;
 import org.eclipse.jetty.server.Server;
 import org.eclipse.jetty.server.ServerConnector;
 import org.eclipse.jetty.servlet.ServletContextHandler;
 import org.eclipse.jetty.servlet.ServletHolder;
-import org.eclipse.jetty.websocket.jsr356.server.deploy.WebSocketServerContainerInitializer;
 
-/** CometD 3.1 and 4.0 in Jetty 9.4. Nobody is served before {@link #open}, but the port is taken. */
+/** CometD 3.1 to 6.0 in Jetty 9 or 10, as a servlet. Nobody is served before {@link #open}, but the port is taken. */
 final class Served {
     private final Server server = new Server();
     private final ServerConnector connector = new ServerConnector(server);
@@ -19,9 +17,9 @@ final class Served {
 
     Served(int port, Map<String, String> options) throws Exception {
         ServletContextHandler context = new ServletContextHandler(server, "/");
-        WebSocketServerContainerInitializer.configure(context, null);
+        Sockets.configure(context);
         ServletHolder cometd = new ServletHolder(new CometDServlet());
-        cometd.setInitParameter("transports", WebSocketTransport.class.getName());
+        cometd.setInitParameter("transports", Sockets.TRANSPORT);
         options.forEach(cometd::setInitParameter);
         cometd.setInitOrder(1);
         cometd.setAsyncSupported(true);
