@@ -18,7 +18,7 @@ use crate::config::ClientConfig;
 pub enum FileError {
     /// The path is not one.
     #[error(
-        "{0:?} is not a path of a file: it begins with a slash, and has no blanks, braces, question marks or hashes"
+        "{0:?} is not a path of a file: it begins with a slash, has no blanks, braces, question marks or hashes, and no part that begins with a colon or an asterisk"
     )]
     Path(String),
     /// Something is there already.
@@ -56,11 +56,7 @@ impl File {
         }
         let mut router = Router::new();
         for file in files {
-            let is_path = file.path.starts_with('/')
-                && !(file
-                    .path
-                    .contains(|c: char| c.is_whitespace() || c.is_control() || "{}?#".contains(c)));
-            if !is_path {
+            if !is_path(&file.path) {
                 return Err(FileError::Path(file.path));
             }
             let bayeux = |endpoint: &str| {
@@ -77,6 +73,14 @@ impl File {
         }
         Ok(router)
     }
+}
+
+/// The router would panic at what stands for a parameter in it.
+fn is_path(path: &str) -> bool {
+    let forbidden = |c: char| c.is_whitespace() || c.is_control() || "{}?#".contains(c);
+    path.starts_with('/')
+        && !path.contains(forbidden)
+        && !path.split('/').any(|part| part.starts_with([':', '*']))
 }
 
 /// Answers with a file.

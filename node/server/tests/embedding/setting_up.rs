@@ -165,6 +165,8 @@ async fn files_that_cannot_be_served_are_named() {
             "\"/{name}\" is not a path",
         ),
         (builder().file("/a?b", html, ""), "\"/a?b\" is not a path"),
+        (builder().file("/:b", html, ""), "\"/:b\" is not a path"),
+        (builder().file("/a/*b", html, ""), "\"/a/*b\" is not a path"),
         (
             builder().file("/a", html, "").file("/a", html, ""),
             "/a is taken",
