@@ -71,6 +71,9 @@ impl Pair {
         eventually("a join message", || self.count("/service/oort") >= joins).await;
         self.peer.confirm(&self.link).await;
         eventually("a member", || self.node.cluster.members().len() == 1).await;
+        // Listeners are told after the members can be asked for.
+        let told = 2 * joins - 1;
+        eventually("told", || self.node.events.all().len() == told).await;
     }
 
     /// How many messages on a channel have come to the peer.
@@ -149,7 +152,10 @@ async fn a_node_whose_own_link_is_silent_is_told_goodbye_on_the_other_one() {
     eventually("a handshake", || pair.count("/meta/handshake") == 2).await;
     let channels: Vec<_> = pair.peer.received();
     let place = |channel: &str| channels.iter().rposition(|it| it["channel"] == channel);
-    assert!(place("/meta/disconnect") < place("/meta/handshake"));
+    assert!(
+        place("/meta/disconnect") < place("/meta/handshake"),
+        "{channels:?}"
+    );
     // It joins only when its own link works again.
     sleep(SILENCE).await;
     assert!(pair.node.cluster.members().is_empty());
@@ -157,6 +163,20 @@ async fn a_node_whose_own_link_is_silent_is_told_goodbye_on_the_other_one() {
     pair.renewed().await;
     pair.confirm(2).await;
     assert_eq!(pair.node.events.all().len(), 3);
+}
+
+/// What was wrong: the next link was opened while the goodbye was under way, and could overtake it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_link_waits_for_the_answer_to_the_goodbye_of_the_old_one() {
+    let pair = Pair::start().await;
+    let held = pair.peer.hold_goodbye();
+    pair.inbound.freeze();
+    eventually("a goodbye", || pair.count("/meta/disconnect") == 1).await;
+    // Shorter than the second for which the answer is waited for.
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(pair.count("/meta/handshake"), 1);
+    drop(held);
+    eventually("a handshake", || pair.count("/meta/handshake") == 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

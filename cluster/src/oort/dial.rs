@@ -26,6 +26,8 @@ use crate::runtime::Shared;
 const BATCH_MAX: usize = 64;
 /// Pause before a join that was refused is repeated, as in CometD.
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
+/// How long a node may take to answer the goodbye of a link, before the next one to it is opened.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// First pause between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
@@ -47,21 +49,25 @@ pub(super) struct OutLink<N> {
 impl<N: Net> OutLink<N> {
     /// Runs until the link is cancelled or the other node does not want it.
     pub(super) async fn run(self) {
-        let cancel = self.cancel.clone();
-        tokio::select! {
+        // Only the attempts are dropped when the link is to end: a session ends with a goodbye that is waited for.
+        let opened = tokio::select! {
             biased;
-            () = cancel.cancelled() => {}
-            () = self.open_and_serve() => {}
+            () = self.cancel.cancelled() => None,
+            opened = self.opened() => Some(opened),
+        };
+        if let Some((client, events)) = opened {
+            self.serve(client, events).await;
         }
         self.inbox.push_always(Event::LinkEnded(self.link));
     }
 
-    async fn open_and_serve(&self) {
+    /// Tries until there is a session.
+    async fn opened(&self) -> (Client, Events) {
         let mut pause = FIRST_PAUSE;
         let mut problem_told = String::new();
         loop {
             match self.open().await {
-                Ok((client, events)) => return self.serve(client, events).await,
+                Ok(opened) => return opened,
                 Err(problem) => {
                     // Told once, not at every attempt.
                     if problem != problem_told {
@@ -135,7 +141,7 @@ impl<N: Net> OutLink<N> {
         };
         if !ended {
             // It may not answer; then its server notices by itself.
-            let _ = timeout(JOIN_PAUSE, client.disconnect()).await;
+            let _ = timeout(GOODBYE_TIMEOUT, client.disconnect()).await;
         }
     }
 

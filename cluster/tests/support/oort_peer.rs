@@ -11,6 +11,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -38,6 +39,7 @@ pub struct OortPeer {
     pub id: String,
     pub engine: Arc<Engine>,
     received: Arc<Mutex<Vec<Value>>>,
+    held: Arc<Mutex<Option<Receiver<()>>>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -66,6 +68,7 @@ impl SecurityPolicy for Open {
 /// Notes everything but connects, and shows who the peer is.
 struct Notes {
     received: Arc<Mutex<Vec<Value>>>,
+    held: Arc<Mutex<Option<Receiver<()>>>>,
     reply: String,
 }
 
@@ -80,6 +83,11 @@ impl Extension for Notes {
         if message.channel().as_str() != "/meta/connect" {
             let message = serde_json::from_str(message.object()).unwrap();
             self.received.lock().push(message);
+        }
+        if message.channel().as_str() == "/meta/disconnect" {
+            let held = self.held.lock().take();
+            // Until the test drops the other end.
+            held.map(|held| held.recv());
         }
         if message.channel().as_str() == "/meta/handshake" {
             reply.set_ext("org.cometd.oort", Json::validate(&self.reply, 8).unwrap());
@@ -110,13 +118,16 @@ impl OortPeer {
         let config = EngineConfig {
             internal_channels: true,
             timeout_ms: 2000,
-            max_interval_ms: 1000,
+            // A node that is cut off for the length of a test keeps its session, however busy the machine.
+            max_interval_ms: 10_000,
             ..EngineConfig::default()
         };
         let engine = Engine::new(config, Arc::new(Open));
         let received: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let held: Arc<Mutex<Option<Receiver<()>>>> = Arc::default();
         engine.add_extension(Arc::new(Notes {
             received: received.clone(),
+            held: held.clone(),
             reply: json!({"oortURL": url, "oortId": id}).to_string(),
         }));
         let origin = tokio::time::Instant::now();
@@ -140,8 +151,16 @@ impl OortPeer {
             id: id.to_owned(),
             engine,
             received,
+            held,
             tasks: vec![ticks, accepts],
         }
+    }
+
+    /// The next goodbye is noted, and not answered before the returned value is dropped.
+    pub fn hold_goodbye(&self) -> Sender<()> {
+        let (sender, receiver) = channel();
+        *self.held.lock() = Some(receiver);
+        sender
     }
 
     /// Everything that was sent here but connects.
